@@ -1,0 +1,1 @@
+"""Rankers fitted once, without gradient steps."""

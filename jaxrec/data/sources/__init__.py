@@ -1,0 +1,1 @@
+"""Where tables come from: each source is a frozen dataclass with `load() -> Tables`."""

@@ -1,0 +1,1 @@
+"""Inputs to vectors: text (BERT) and ready-made vectors."""

@@ -1,0 +1,1 @@
+"""How a user vector and item vectors become scores."""

@@ -1,0 +1,91 @@
+"""What is asked (Query), what can answer it (Ranker), and the one way to rank."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+PyTree = Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Query:
+    """All that is known when a recommendation is asked for, for a batch of askers.
+
+    history: int32 [batch, length], item rows, oldest first, -1 where padded (at the end).
+    weights: float32 [batch, length], rating or event weight, 0 where padded.
+    ages: float32 [batch, length], days between the event and the asking, 0 where padded.
+    features: float32 [batch, user features], imputed and standardised; width 0 where there are none.
+    text: float32 [batch, text dim], a unit vector, or zeros for "said nothing"; width 0 where there is no text.
+    """
+
+    history: Array
+    weights: Array
+    ages: Array
+    features: Array
+    text: Array
+
+
+class Arrays(NamedTuple):
+    """A ranker's arrays. shared: any pytree. items: a pytree whose every leaf has a leading item axis."""
+
+    shared: PyTree
+    items: PyTree
+
+
+class Ranker(Protocol):
+    """Anything that ranks: arrays and two pure functions, trained or closed-form alike.
+
+    `user` may read all items (to look up the history); `score` sees a block of items at a time, so memory is bounded
+    whatever the catalog, and rows can be added to `arrays.items` for items that training never saw.
+    """
+
+    arrays: Arrays
+    history_length: int
+
+    def user(self, arrays: Arrays, query: Query) -> PyTree:
+        """The asker's side; every leaf has a leading batch axis."""
+        ...
+
+    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> Array:
+        """Scores float32 [batch, block] of a block of items for each asker."""
+        ...
+
+
+class Ranking(NamedTuple):
+    """The best items, best first. scores: float32 [batch, k]; rows: int32 [batch, k], -1 where fewer than k are allowed."""
+
+    scores: Array
+    rows: Array
+
+
+def num_items(arrays: Arrays) -> int:
+    return jax.tree.leaves(arrays.items)[0].shape[0]
+
+
+def score_all(ranker: Ranker, arrays: Arrays, query: Query) -> Array:
+    """Scores float32 [batch, items] over the whole catalog."""
+    return ranker.score(arrays.shared, arrays.items, ranker.user(arrays, query))
+
+
+def mask_scores(scores: Array, seen: Array, allowed: Array) -> Array:
+    """-inf at what may not be recommended.
+
+    scores: float32 [batch, items]; seen: int32 [batch, any], item rows, -1 for padding; allowed: bool [items].
+    """
+    items = scores.shape[1]
+    batch = jnp.arange(scores.shape[0])[:, None]
+    dropped = jnp.zeros(scores.shape, bool).at[batch, jnp.where(seen < 0, items, seen)].set(True, mode="drop")
+    return jnp.where(dropped | ~allowed[None, :], -jnp.inf, scores)
+
+
+def rank(ranker: Ranker, arrays: Arrays, query: Query, seen: Array, allowed: Array, *, k: int) -> Ranking:
+    """The k best allowed, unseen items of the catalog for each asker; equal scores keep catalog order.
+
+    Pure; the same function runs in evaluation and in the exported artifact. seen and allowed as in `mask_scores`.
+    """
+    scores, rows = jax.lax.top_k(mask_scores(score_all(ranker, arrays, query), seen, allowed), k)
+    return Ranking(scores, jnp.where(jnp.isneginf(scores), -1, rows).astype(jnp.int32))

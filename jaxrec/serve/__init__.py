@@ -1,0 +1,1 @@
+"""The artifact: written once, loaded with jax, numpy and pyarrow alone."""
