@@ -1,0 +1,329 @@
+"""How a log is divided into train, validation and test. Each rule states its leak rule and checks it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from jaxrec.data.dataset import Dataset
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.timestamps import show
+from jaxrec.errors import DataError
+
+Part = Literal["valid", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """Three parts of one log, which items may be recommended in each judgement, and to whom.
+
+    valid_candidates, test_candidates: bool [items]. known_users: bool [users], those with a training row; only they
+    are judged. name: of the protocol ("T", "R", ...). notes: for the report.
+    After `refit()` train holds train and validation, and validation is empty; what is judged stays the same.
+    """
+
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+    valid_candidates: np.ndarray
+    test_candidates: np.ndarray
+    known_users: np.ndarray
+    name: str = ""
+    notes: tuple[str, ...] = ()
+
+    def refit(self) -> "Holdout":
+        """Train on train and validation together; the test stays the same."""
+        train = self.train.then(self.valid).by_time()
+        return replace(self, train=train, valid=self.valid.take(np.zeros(0, np.int64)))
+
+    def history(self, part: Part = "test") -> Interactions:
+        """What is known of the users, and left out as seen, when `part` is judged: train, and for test validation too."""
+        return self.train if part == "valid" else self.train.then(self.valid)
+
+    def candidates(self, part: Part = "test") -> np.ndarray:
+        return self.valid_candidates if part == "valid" else self.test_candidates
+
+    def positives(self, part: Part = "test") -> Interactions:
+        """What is judged: held-out rows of candidates, by users with a training row, that are not in their history."""
+        held, past = (self.valid if part == "valid" else self.test), self.history(part)
+        known = self.candidates(part)[held.item_rows] & self.known_users[held.user_rows]
+        return held.take(known & ~np.isin(_pairs(held), _pairs(past)))
+
+    def judged(self, part: Part = "test") -> np.ndarray:
+        """User rows that are judged, int32, ascending."""
+        return np.unique(self.positives(part).user_rows)
+
+    def counts(self) -> dict[str, int]:
+        """Sizes, candidates, users and positives judged in the test."""
+        return {
+            "train": len(self.train),
+            "valid": len(self.valid),
+            "test": len(self.test),
+            "candidates": int(self.test_candidates.sum()),
+            "users": len(self.judged()),
+            "positives": len(self.positives()),
+        }
+
+
+class HoldoutRule(Protocol):
+    """A frozen dataclass. refit: whether the final model is trained on train and validation; the rule ignores it."""
+
+    refit: bool
+
+    def __call__(self, dataset: Dataset) -> Holdout: ...
+
+
+@dataclass(frozen=True)
+class TimeCutoff:
+    """T: one cut through all rows by time; the headline protocol, since it is how a recommender is used.
+
+    Leak rule: no training row is later than a validation row, none of these later than a test row. Candidates are the
+    items in train. Ties in time keep file order.
+    """
+
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    refit: bool = False
+
+    def __call__(self, dataset: Dataset) -> Holdout:
+        log = _timed(dataset, "TimeCutoff")
+        first, second = _cuts(len(log), self.valid_fraction, self.test_fraction)
+        parts = log.take(np.arange(first)), log.take(np.arange(first, second)), log.take(np.arange(second, len(log)))
+        check_time_order(*parts)
+        warm = _items_of(parts[0], dataset)
+        return holdout_of(parts, warm, warm, dataset, "T")
+
+
+@dataclass(frozen=True)
+class TimePerUser:
+    """TU: each user's own timeline cut, the latest to test. Leak rule: by user as T; no pair stands in two parts."""
+
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    refit: bool = False
+
+    def __call__(self, dataset: Dataset) -> Holdout:
+        log = _timed(dataset, "TimePerUser")
+        lengths = np.bincount(log.user_rows, minlength=dataset.num_users)
+        cuts = np.array([_counts(n, self.valid_fraction, self.test_fraction) for n in lengths], np.int64)
+        place = _place_in_user(log)
+        part = (place >= cuts[log.user_rows, 0]).astype(np.int8) + (place >= cuts[log.user_rows, 1])
+        return _per_user(log, part, dataset, "TU")
+
+
+@dataclass(frozen=True)
+class LeaveLastOut:
+    """L: each user's last row is test, the one before validation; users with fewer than 3 rows stay in train.
+
+    Without timestamps the file order is the order. Leak rule: by user, train before validation before test; no pair
+    stands in two parts. Other users' later rows are in train: it flatters what reads popularity.
+    """
+
+    refit: bool = False
+
+    def __call__(self, dataset: Dataset) -> Holdout:
+        log = dataset.interactions.by_time()
+        lengths = np.bincount(log.user_rows, minlength=dataset.num_users)[log.user_rows]
+        from_end = lengths - 1 - _place_in_user(log)
+        part = np.where(lengths < 3, 0, np.select([from_end == 0, from_end == 1], [2, 1], 0))
+        return _per_user(log, part, dataset, "L")
+
+
+@dataclass(frozen=True)
+class RandomPerUser:
+    """R: each user's rows in random order, cut by RecBole's rule of counts, so results compare with published ones.
+
+    Users in string order draw from one `RandomState(seed)`. Leak rule: no (user, item) pair stands in two parts. Time
+    is ignored: it flatters.
+    """
+
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    seed: int = 2024
+    refit: bool = False
+
+    def __call__(self, dataset: Dataset) -> Holdout:
+        log = dataset.interactions
+        part = _random_parts(log, dataset, self.valid_fraction, self.test_fraction, np.random.RandomState(self.seed))
+        everything = _in_log(dataset)
+        holdout = holdout_of([log.take(part == p) for p in range(3)], everything, everything, dataset, "R")
+        check_disjoint(holdout, dataset)
+        return holdout
+
+
+@dataclass(frozen=True)
+class ColdItems:
+    """C: new items, known by their content alone. C-all (candidates="all"): cold and warm items in one ranking.
+
+    Of the items with at least `min_interactions` rows, in string order and permuted by `RandomState(seed)`, the first
+    test_fraction * (number of items in the log) are cold for test, the next valid_fraction for validation. "cold":
+    their rows are the held-out rows, and only they are candidates. "all": the other rows are divided as in R besides.
+    Leak rule: no cold item stands in train, no item cold for test in validation.
+    """
+
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.2
+    min_interactions: int = 5
+    candidates: Literal["cold", "all"] = "cold"
+    seed: int = 2024
+    refit: bool = False
+
+    def __call__(self, dataset: Dataset) -> Holdout:
+        log, everything = dataset.interactions, _in_log(dataset)
+        counts = np.bincount(log.item_rows, minlength=dataset.num_items)
+        enough = np.flatnonzero(counts >= self.min_interactions)
+        enough = enough[np.argsort(dataset.item_map.take(enough).astype(str), kind="stable")]
+        drawn = np.random.RandomState(self.seed).permutation(enough)
+        to_test = int(everything.sum() * self.test_fraction + 1e-9)
+        to_valid = round(everything.sum() * self.valid_fraction)
+        if to_test + to_valid >= len(drawn) or not to_test:
+            raise DataError(
+                f"ColdItems needs more than {to_test + to_valid} items with {self.min_interactions} interactions, "
+                f"there are {len(drawn)}; lower holdout.test_fraction or holdout.min_interactions"
+            )
+        cold = np.zeros((3, dataset.num_items), bool)
+        cold[2, drawn[:to_test]] = cold[1, drawn[to_test : to_test + to_valid]] = True
+        part = np.select([cold[2][log.item_rows], cold[1][log.item_rows]], [2, 1], 0)
+        if self.candidates == "all":
+            warm = np.flatnonzero(part == 0)
+            random = np.random.RandomState(self.seed)
+            part[warm] = _random_parts(log.take(warm), dataset, 0.1, 0.1, random)
+        parts = [log.take(part == p) for p in range(3)]
+        check_cold_items(parts[0].then(parts[1]), cold[2], dataset)
+        check_cold_items(parts[0], cold[1] | cold[2], dataset)
+        if self.candidates == "all":
+            return holdout_of(parts, everything & ~cold[2], everything, dataset, "C-all")
+        return holdout_of(parts, cold[1], cold[2], dataset, "C")
+
+
+def holdout_of(
+    parts: Sequence[Interactions],
+    valid_candidates: np.ndarray,
+    test_candidates: np.ndarray,
+    dataset: Dataset,
+    name: str,
+    notes: tuple[str, ...] = (),
+) -> Holdout:
+    """A holdout of (train, valid, test). Raises DataError when a part is empty, or nobody in the test can be judged."""
+    for word, part in zip(("train", "validation", "test"), parts, strict=True):
+        if not len(part):
+            raise DataError(f"the {word} part of holdout {name} is empty: too few rows for this holdout")
+    known = np.bincount(parts[0].user_rows, minlength=dataset.num_users) > 0
+    holdout = Holdout(*parts, valid_candidates, test_candidates, known, name, notes)
+    if not len(holdout.judged()):
+        raise DataError(
+            f"holdout {name}: no user of the test has both a training row and a test item among the candidates, "
+            "so nobody can be judged; choose another holdout or larger fractions"
+        )
+    return holdout
+
+
+def check_time_order(train: Interactions, valid: Interactions, test: Interactions) -> None:
+    """Raises DataError, with both times, when a part ends after the next one begins."""
+    named = [(n, p) for n, p in (("train", train), ("validation", valid), ("test", test)) if len(p)]
+    for (before, early), (after, late) in zip(named, named[1:], strict=False):
+        ends, begins = early.timestamps.max(), late.timestamps.min()
+        if ends > begins:
+            raise DataError(f"the holdout leaks: {before} ends at {show(ends)}, after {after} begins at {show(begins)}")
+
+
+def check_disjoint(holdout: Holdout, dataset: Dataset) -> None:
+    """Raises DataError, with the first event, when the same (user, item) stands in two parts."""
+    parts = [("train", holdout.train), ("validation", holdout.valid), ("test", holdout.test)]
+    for i, (first, left) in enumerate(parts):
+        for second, right in parts[i + 1 :]:
+            both = np.intersect1d(_pairs(left), _pairs(right))
+            if both.size:
+                user, item = dataset.user_map.ids[int(both[0] >> 32)], dataset.item_map.ids[int(both[0] & 0xFFFFFFFF)]
+                raise DataError(
+                    f"the holdout leaks: {both.size:,} pairs of user and item stand in {first} and in {second}, "
+                    f"first user {user.as_py()!r} with item {item.as_py()!r}. Take them out of one part, "
+                    "or merge repeated events with --set cleaning.duplicates=merge"
+                )
+
+
+def check_cold_items(train: Interactions, cold: np.ndarray, dataset: Dataset) -> None:
+    """Raises DataError, with the first item, when an item that should be new stands in train. cold: bool [items]."""
+    leaked = np.unique(train.item_rows[cold[train.item_rows]])
+    if leaked.size:
+        first = dataset.item_map.ids[int(leaked[0])].as_py()
+        raise DataError(
+            f"the holdout leaks: {leaked.size} of {int(cold.sum())} items held out as new stand in train, first {first!r}"
+        )
+
+
+def _timed(dataset: Dataset, rule: str) -> Interactions:
+    log = dataset.interactions.by_time()
+    if len(log) and log.timestamps[0] == log.timestamps[-1]:
+        what = "no timestamps" if log.timestamps[0] == 0 else f"one timestamp only, {show(log.timestamps[0])}"
+        raise DataError(f"{rule} cuts by time, and the log has {what}; use RandomPerUser or ColdItems, or map a column")
+    return log
+
+
+def _cuts(rows: int, valid: float, test: float) -> tuple[int, int]:
+    return int(rows * (1 - valid - test) + 1e-6), int(rows * (1 - test) + 1e-6)
+
+
+def _counts(rows: int, valid: float, test: float) -> tuple[int, int]:
+    """Ends of train and of validation by RecBole's rule: int(ratio * n), the rest to train, one to a part left empty."""
+    ends = [int(valid * rows + 1e-9), int(test * rows + 1e-9)]
+    train = rows - sum(ends)
+    for part, ratio in ((1, test), (0, valid)):
+        if train > 1 and 0 < ratio * rows < 1:
+            ends[part] += 1
+            train -= 1
+    return train, train + ends[0]
+
+
+def _random_parts(log: Interactions, dataset: Dataset, valid: float, test: float, random) -> np.ndarray:
+    """0, 1 or 2 per row."""
+    part = np.zeros(len(log), np.int8)
+    order = np.argsort(log.user_rows, kind="stable")
+    ends = np.cumsum(np.bincount(log.user_rows, minlength=dataset.num_users))
+    starts = np.concatenate([[0], ends[:-1]])
+    for user in np.argsort(dataset.user_map.take(np.arange(dataset.num_users)).astype(str), kind="stable"):
+        rows = random.permutation(order[starts[user] : ends[user]])
+        first, second = _counts(len(rows), valid, test)
+        part[rows[first:second]] = 1
+        part[rows[second:]] = 2
+    return part
+
+
+def _per_user(log: Interactions, part: np.ndarray, dataset: Dataset, name: str) -> Holdout:
+    """A holdout whose rows are ordered within each user; checks pairs and each user's order in time."""
+    everything = _in_log(dataset)
+    holdout = holdout_of([log.take(part == p) for p in range(3)], everything, everything, dataset, name)
+    ends = np.full((2, dataset.num_users), np.iinfo(np.int64).min)
+    for index, (early, late) in enumerate(((holdout.train, holdout.valid), (holdout.valid, holdout.test))):
+        np.maximum.at(ends[index], early.user_rows, early.timestamps)
+        wrong = ends[index][late.user_rows] > late.timestamps
+        if wrong.any():
+            user = late.user_rows[wrong][0]
+            raise DataError(
+                f"the holdout leaks: user {dataset.user_map.ids[int(user)].as_py()!r} has a row at "
+                f"{show(ends[index][user])} before the cut and one at {show(late.timestamps[wrong][0])} after it"
+            )
+    check_disjoint(holdout, dataset)
+    return holdout
+
+
+def _place_in_user(log: Interactions) -> np.ndarray:
+    """How many earlier rows of the same user there are, int64 [n]; log is sorted by time."""
+    order = np.argsort(log.user_rows, kind="stable")
+    users = log.user_rows[order]
+    place = np.empty(len(log), np.int64)
+    place[order] = np.arange(len(log)) - np.searchsorted(users, users)
+    return place
+
+
+def _items_of(log: Interactions, dataset: Dataset) -> np.ndarray:
+    return np.bincount(log.item_rows, minlength=dataset.num_items) > 0
+
+
+def _in_log(dataset: Dataset) -> np.ndarray:
+    return _items_of(dataset.interactions, dataset)
+
+
+def _pairs(log: Interactions) -> np.ndarray:
+    return (log.user_rows.astype(np.int64) << 32) | log.item_rows

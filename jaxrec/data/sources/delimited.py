@@ -1,0 +1,168 @@
+"""Delimited text (CSV, TSV, plain or gzip) to a table of strings: nothing is guessed about types, so ids survive."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from jaxrec.errors import DataError
+
+DELIMITERS = (",", "\t", ";", "|")
+SAMPLE_BYTES = 1 << 16
+
+
+def read_delimited(
+    path: str | Path, *, encoding: str = "utf-8", delimiter: str | None = None, quotes: bool = True
+) -> pa.Table:
+    """All columns as strings; an empty field is "". The first line is the header.
+
+    delimiter None: the one of , tab ; | that splits the first lines evenly. quotes False: `"` is an ordinary
+    character. Raises DataError for a missing or empty file, a wrong encoding, a doubled column name, and for a ragged
+    row, naming file and line.
+    """
+    path = Path(path)
+    sample = _sample(path)
+    if not sample.strip():
+        raise DataError(f"{path} is empty: expected a header line and rows")
+    _refuse_utf16(path, sample, encoding)
+    head = _decode_sample(path, sample, encoding)
+    delimiter = delimiter or sniff_delimiter(head, quotes)
+    names = next((row for row in _rows(io.StringIO(head, newline=""), delimiter, quotes) if row), [])
+    names = [name.strip() for name in names]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}, line 1: the column name {twice!r} stands more than once")
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            return pacsv.read_csv(
+                stream,
+                pacsv.ReadOptions(
+                    column_names=names, skip_rows_after_names=1, encoding="utf8" if _is_utf8(encoding) else encoding
+                ),
+                pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes),
+                pacsv.ConvertOptions(
+                    column_types={name: pa.string() for name in names},
+                    strings_can_be_null=False,
+                    quoted_strings_can_be_null=False,
+                ),
+            )
+    except UnicodeError as error:
+        raise _wrong_encoding(path, encoding) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    except pa.ArrowInvalid as error:
+        if "UTF8" in str(error):
+            raise _wrong_encoding(path, encoding) from error
+        raise _ragged(path, encoding, delimiter, quotes, len(names), error) from error
+
+
+def sniff_delimiter(text: str, quotes: bool = True) -> str:
+    """The delimiter that gives the most columns, the same number in every one of the first lines; "," if none does."""
+    best, most = ",", 1
+    for delimiter in DELIMITERS:
+        rows = [row for row, _ in zip(_rows(io.StringIO(text, newline=""), delimiter, quotes), range(20), strict=False)]
+        widths = [len(row) for row in rows if row]
+        widths = widths[:-1] if len(widths) > 2 else widths  # the sample may end inside a row
+        even = sum(width == widths[0] for width in widths) > 0.8 * len(widths)
+        if widths and even and widths[0] > most:
+            best, most = delimiter, widths[0]
+    return best
+
+
+def _rows(lines, delimiter: str, quotes: bool):
+    csv.field_size_limit(1 << 30)
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+
+
+def _open(path: Path):
+    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+
+
+def _sample(path: Path) -> bytes:
+    try:
+        with _open(path) as file:
+            return file.read(SAMPLE_BYTES)
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "utf8-sig")
+
+
+def _decode_sample(path: Path, sample: bytes, encoding: str) -> str:
+    try:
+        if not _is_utf8(encoding):
+            return sample.decode(encoding, errors="ignore")
+        sample.decode("utf-8-sig")
+    except LookupError:
+        raise DataError(f"{path}: unknown encoding {encoding!r}; known are utf-8, utf-16, gbk, latin-1, ...") from None
+    except UnicodeDecodeError as error:
+        if error.end < len(sample) - 4:  # else only the sample's end cuts a character
+            raise _wrong_encoding(path, encoding) from None
+    return sample.decode("utf-8-sig", errors="ignore")
+
+
+def _refuse_utf16(path: Path, sample: bytes, encoding: str) -> None:
+    marked = sample[:2] in (b"\xff\xfe", b"\xfe\xff")
+    zeros = sample.count(b"\0")
+    if "16" not in encoding and "32" not in encoding and (marked or zeros > len(sample) // 5):
+        name = "utf-16" if marked else "utf-16-le" if b"\0" in sample[1:2] else "utf-16-be"
+        raise DataError(f"{path} is written in UTF-16, not {encoding}: say --set source.encoding={name}")
+
+
+def _wrong_encoding(path: Path, encoding: str) -> DataError:
+    """Names the encoding that reads the file, and where it stops being what it was said to be."""
+    with _open(path) as file:
+        data = file.read()
+    try:
+        data.decode(encoding)
+        where = ""
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        where = f" (line {line}, byte {data[error.start]:#04x})"
+    name = guess_encoding(data)
+    return DataError(
+        f"{path} is not {encoding.upper()} text{where}; it reads as {name.upper()}: say --set source.encoding={name}"
+    )
+
+
+def guess_encoding(data: bytes) -> str:
+    """utf-8, gbk, shift_jis, big5 or latin-1, by what decodes to common letters."""
+    for name, common in (("utf-8", None), ("gbk", ("\u4e00", "\u9fff")), ("big5", ("\u4e00", "\u9fff"))):
+        try:
+            text = data.decode(name)
+        except UnicodeDecodeError:
+            continue
+        wide = [c for c in text if ord(c) > 127]
+        if common is None or (wide and sum(common[0] <= c <= common[1] for c in wide) > 0.6 * len(wide)):
+            pairs = sum(ord(a) > 127 and ord(b) > 127 for a, b in zip(text, text[1:], strict=False))
+            if common is None or pairs > 0.2 * len(wide):  # lone wide characters among Latin letters are accents
+                return name
+    return "latin-1"
+
+
+def _ragged(path: Path, encoding: str, delimiter: str, quotes: bool, width: int, error: Exception) -> DataError:
+    """The first row whose number of fields differs from the header's."""
+    with _open(path) as file:
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig" if _is_utf8(encoding) else encoding, newline="")
+        reader, start = _rows(lines, delimiter, quotes), 1
+        try:
+            for row in reader:
+                if row and len(row) != width:
+                    shown = delimiter.join(row)[:80]
+                    quoted = quotes and '"' in shown
+                    hint = " If quotes are ordinary characters here, say --set source.quotes=false." if quoted else ""
+                    return DataError(
+                        f"{path}, line {start}: {len(row)} fields where the header has {width}: {shown!r}. "
+                        f"Mend that line.{hint}"
+                    )
+                start = reader.line_num + 1
+        except csv.Error as problem:
+            return DataError(f"{path}, line {start}: {problem}")
+    return DataError(f"{path} cannot be read as delimited text: {error}")
