@@ -26,7 +26,7 @@ class Catalog:
 
     @classmethod
     def of(cls, table: pa.Table, rows: pa.Table, columns: Columns | None = None) -> "Catalog":
-        """`table` is the catalog as given, on which the encoder is fitted; `rows` is the same aligned with item rows."""
+        """`table`: the catalog as given, on which the encoder is fitted; `rows`: the same aligned with item rows."""
         encoder = FeatureEncoder.fit(table, columns, id_name="item_id")
         titles, texts = encoder.describe(rows)
         return cls(titles, texts, encoder.read_tags(rows), Features.of(rows, encoder))

@@ -81,16 +81,12 @@ def clean(tables: Tables, rules: Cleaning | None = None) -> tuple[Tables, Cleani
     from, or a rule refuses.
     """
     rules = rules or Cleaning()
-    log, counts, notes = tables.interactions, [], []
-    require_columns(log, ("user_id", "item_id"), tables.origin)
-    if not log.num_rows:
-        raise DataError(f"{tables.origin} has a header but no rows")
+    require_columns(tables.interactions, ("user_id", "item_id"), tables.origin)
+    counts, notes = [], []
     catalog = _one_row_per_id(tables.catalog, "item_id", "catalog", tables.origin, counts, notes)
     users = _one_row_per_id(tables.users, "user_id", "users", tables.origin, counts, notes)
-
-    log = _clean_ids(log, counts)
-    log, explicit = _clean_ratings(log, rules, tables.origin, counts, notes)
-    log = _clean_times(log, rules, tables.origin, counts, notes)
+    log, log_counts, log_notes = clean_log(tables.interactions, rules, tables.origin)
+    counts, notes = log_counts + counts, log_notes + notes
     if catalog is not None:
         known = pc.is_in(log["item_id"], value_set=catalog["item_id"].combine_chunks())
         drop = rules.unknown_items == "drop"
@@ -98,11 +94,23 @@ def clean(tables: Tables, rules: Cleaning | None = None) -> tuple[Tables, Cleani
     if users is not None:
         known = pc.is_in(log["user_id"], value_set=users["user_id"].combine_chunks())
         log = _keep(log, known, counts, "user id is not in the user table", drop=False)
-    log = _merge_duplicates(log, rules, explicit, counts)
     log = _core(log, rules, counts)
-    _refuse_too_little(log, tables, rules, explicit, counts)
+    _refuse_too_little(log, tables, rules, counts)
     report = CleaningReport(tables.interactions.num_rows, log.num_rows, tuple(counts), tuple(notes))
     return Tables(log, catalog, users, tables.origin), report
+
+
+def clean_log(log: pa.Table, rules: Cleaning, origin: str) -> tuple[pa.Table, list[Count], list[str]]:
+    """The rules for the rows of one log: ids, ratings, timestamps, duplicates; with counts and notes."""
+    if not log.num_rows:
+        raise DataError(f"{origin} has a header but no rows")
+    counts: list[Count] = []
+    notes: list[str] = []
+    explicit = "rating" in log.column_names if rules.ratings == "auto" else rules.ratings == "explicit"
+    log = _clean_ids(log, counts)
+    log = _clean_ratings(log, rules, origin, counts) if explicit else _as_events(log, notes)
+    log = _clean_times(log, rules, origin, counts, notes)
+    return _merge_duplicates(log, rules, explicit, counts), counts, notes
 
 
 def _keep(
@@ -151,15 +159,14 @@ def _one_row_per_id(
     return table
 
 
-def _clean_ratings(
-    log: pa.Table, rules: Cleaning, origin: str, counts: list[Count], notes: list[str]
-) -> tuple[pa.Table, bool]:
-    """The log with `weight`, and whether weights are ratings."""
-    explicit = "rating" in log.column_names if rules.ratings == "auto" else rules.ratings == "explicit"
-    if not explicit:
-        kept = [name for name in log.column_names if name not in ("rating", "weight")]
-        notes.append("interactions: every row counts as one event")
-        return log.select(kept).append_column("weight", pa.array(np.ones(log.num_rows, np.float32))), False
+def _as_events(log: pa.Table, notes: list[str]) -> pa.Table:
+    notes.append("interactions: every row counts as one event")
+    kept = [name for name in log.column_names if name not in ("rating", "weight")]
+    return log.select(kept).append_column("weight", pa.array(np.ones(log.num_rows, np.float32)))
+
+
+def _clean_ratings(log: pa.Table, rules: Cleaning, origin: str, counts: list[Count]) -> pa.Table:
+    """The log with `weight` in place of `rating`."""
     require_columns(log, ("rating",), origin)
     values, unreadable = as_numbers(log["rating"])
     empty = np.isnan(values) & ~unreadable
@@ -171,23 +178,23 @@ def _clean_ratings(
         )
     text = as_strings(log["rating"]) if empty.any() else None
     missing = text.is_null().to_numpy(zero_copy_only=False) if text is not None else empty
-    low, high = rules.rating_range or (-np.inf, np.inf)
     tests = [
         ("rating is empty", missing & empty),
         ("rating is no number", unreadable),
         ("rating is not finite", (empty & ~missing) | np.isinf(values)),
-        (f"rating is outside {low:g} to {high:g}", np.isfinite(values) & ((values < low) | (values > high))),
-        (f"rating is below {rules.min_rating}", values < (-np.inf if rules.min_rating is None else rules.min_rating)),
     ]
-    optional = {3: rules.rating_range, 4: rules.min_rating}
+    if rules.rating_range is not None:
+        low, high = rules.rating_range
+        tests.append((f"rating is outside {low:g} to {high:g}", (values < low) | (values > high)))
+    if rules.min_rating is not None:
+        tests.append((f"rating is below {rules.min_rating:g}", values < rules.min_rating))
     bad = np.zeros(len(values), bool)
-    for index, (rule, met) in enumerate(tests):
-        if index not in optional or optional[index] is not None:
-            counts.append(Count("interactions", rule, "dropped", int((met & ~bad).sum())))
-            bad |= met
+    for rule, met in tests:
+        counts.append(Count("interactions", rule, "dropped", int((met & ~bad).sum())))
+        bad |= met
     log = log.drop_columns([name for name in ("rating", "weight") if name in log.column_names])
     log = log.append_column("weight", pa.array(values.astype(np.float32)))
-    return (log.filter(pa.array(~bad)) if bad.any() else log), True
+    return log.filter(pa.array(~bad)) if bad.any() else log
 
 
 def _clean_times(log: pa.Table, rules: Cleaning, origin: str, counts: list[Count], notes: list[str]) -> pa.Table:
@@ -276,7 +283,7 @@ def _core(log: pa.Table, rules: Cleaning, counts: list[Count]) -> pa.Table:
     return log
 
 
-def _refuse_too_little(log: pa.Table, tables: Tables, rules: Cleaning, explicit: bool, counts: list[Count]) -> None:
+def _refuse_too_little(log: pa.Table, tables: Tables, rules: Cleaning, counts: list[Count]) -> None:
     origin, reasons = tables.origin, "; ".join(f"{c.rows:,} {c.action}: {c.rule}" for c in counts if c.rows)
     if not log.num_rows:
         raise DataError(f"{origin}: no row is left of {tables.interactions.num_rows:,} ({reasons})")
@@ -287,7 +294,7 @@ def _refuse_too_little(log: pa.Table, tables: Tables, rules: Cleaning, explicit:
                 f"{origin} has one {word} only, {distinct[0].as_py()!r}; a recommender learns from several {word}s. "
                 f"Check that {name} is the right column (--map {name}=THEIR_NAME)"
             )
-    if explicit and rules.ratings == "auto":
+    if rules.ratings == "auto" and "rating" in tables.interactions.column_names:
         low, high = pc.min_max(log["weight"]).as_py().values()
         if low == high:
             raise DataError(

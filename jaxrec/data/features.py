@@ -1,4 +1,4 @@
-"""Rows of an item or user table to feature vectors, tags, titles and texts; the same code in training and in serving."""
+"""Rows of an item or user table to vectors, tags, titles and texts; the same code in training and in serving."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

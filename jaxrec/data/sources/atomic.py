@@ -43,7 +43,7 @@ class Atomic:
 
 
 def read_atomic(path: Path, encoding: str = "utf-8") -> pa.Table:
-    """One atomic file. Tokens are strings, token_seq lists of strings (prose stays a string), floats stay as written."""
+    """One atomic file. Tokens and floats stay as written; a token_seq is a list of strings, or a string if prose."""
     table = read_delimited(path, encoding=encoding, delimiter="\t", quotes=False)
     columns = {}
     for header in table.column_names:

@@ -40,7 +40,7 @@ def read_delimited(
             return pacsv.read_csv(
                 stream,
                 pacsv.ReadOptions(
-                    column_names=names, skip_rows_after_names=1, encoding="utf8" if _is_utf8(encoding) else encoding
+                    column_names=names, skip_rows_after_names=1, encoding="utf8" if is_utf8(encoding) else encoding
                 ),
                 pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes),
                 pacsv.ConvertOptions(
@@ -50,12 +50,12 @@ def read_delimited(
                 ),
             )
     except UnicodeError as error:
-        raise _wrong_encoding(path, encoding) from error
+        raise wrong_encoding(path, encoding) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     except pa.ArrowInvalid as error:
         if "UTF8" in str(error):
-            raise _wrong_encoding(path, encoding) from error
+            raise wrong_encoding(path, encoding) from error
         raise _ragged(path, encoding, delimiter, quotes, len(names), error) from error
 
 
@@ -91,20 +91,20 @@ def _sample(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
-def _is_utf8(encoding: str) -> bool:
+def is_utf8(encoding: str) -> bool:
     return encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "utf8-sig")
 
 
 def _decode_sample(path: Path, sample: bytes, encoding: str) -> str:
     try:
-        if not _is_utf8(encoding):
+        if not is_utf8(encoding):
             return sample.decode(encoding, errors="ignore")
         sample.decode("utf-8-sig")
     except LookupError:
         raise DataError(f"{path}: unknown encoding {encoding!r}; known are utf-8, utf-16, gbk, latin-1, ...") from None
     except UnicodeDecodeError as error:
         if error.end < len(sample) - 4:  # else only the sample's end cuts a character
-            raise _wrong_encoding(path, encoding) from None
+            raise wrong_encoding(path, encoding) from None
     return sample.decode("utf-8-sig", errors="ignore")
 
 
@@ -116,7 +116,7 @@ def _refuse_utf16(path: Path, sample: bytes, encoding: str) -> None:
         raise DataError(f"{path} is written in UTF-16, not {encoding}: say --set source.encoding={name}")
 
 
-def _wrong_encoding(path: Path, encoding: str) -> DataError:
+def wrong_encoding(path: Path, encoding: str) -> DataError:
     """Names the encoding that reads the file, and where it stops being what it was said to be."""
     with _open(path) as file:
         data = file.read()
@@ -150,7 +150,7 @@ def guess_encoding(data: bytes) -> str:
 def _ragged(path: Path, encoding: str, delimiter: str, quotes: bool, width: int, error: Exception) -> DataError:
     """The first row whose number of fields differs from the header's."""
     with _open(path) as file:
-        lines = io.TextIOWrapper(file, encoding="utf-8-sig" if _is_utf8(encoding) else encoding, newline="")
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig" if is_utf8(encoding) else encoding, newline="")
         reader, start = _rows(lines, delimiter, quotes), 1
         try:
             for row in reader:

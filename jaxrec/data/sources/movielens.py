@@ -12,8 +12,8 @@ from jaxrec.data.tables import Tables
 
 # README of ml-1m: occupations are numbered, ages are the lower ends of brackets.
 OCCUPATIONS = (
-    "other educator artist clerical student service doctor executive farmer homemaker student lawyer programmer retired "
-    "sales scientist self-employed engineer craftsman unemployed writer"
+    "other educator artist clerical college service doctor executive farmer homemaker student lawyer programmer "
+    "retired sales scientist self-employed engineer craftsman unemployed writer"
 ).split()
 
 
