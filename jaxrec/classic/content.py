@@ -1,0 +1,80 @@
+"""Items whose text is like the text of the history: for new items too, which nobody has yet."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.classic.interaction_matrix import history_matrix, roomy_history_length
+from jaxrec.classic.neighbours import MAX_CELLS, score_by_neighbours
+from jaxrec.data.dataset import Dataset
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import UserError
+from jaxrec.ranker import Arrays, PyTree, Query
+
+
+@dataclass(frozen=True)
+class ContentRanker:
+    """shared: {"vectors": float32 [known items, dim], unit, zero where an item has no text}.
+    items: {"neighbours": int32 [items, n], "weights": float32 [items, n]}."""
+
+    arrays: Arrays
+    history_length: int
+    neighbours: int
+    power: float
+
+    def user(self, arrays: Arrays, query: Query) -> PyTree:
+        return history_matrix(query.history, arrays.shared["vectors"].shape[0])
+
+    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+        return score_by_neighbours(items["neighbours"], items["weights"], user)
+
+    def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array | None = None) -> PyTree:
+        """What `arrays.items` holds, for new items: text float32 [n, dim], unit vectors. Neighbours are known items."""
+        nobody = jnp.full(text.shape[0], -1, jnp.int32)
+        return nearest(text, nobody, shared["vectors"], count=self.neighbours, power=self.power)
+
+
+@dataclass(frozen=True)
+class ContentNeighbours:
+    """sum over the items j nearest to i of w_ij h_uj; w_ij = max(0, cosine of the text vectors)^power, divided by the
+    sum over i's neighbours, so that an item in a crowd gains nothing by it. An item is no neighbour of its own.
+
+    The high power keeps what is really alike: a plain mean of cosines is dominated by the many that are vaguely so.
+    """
+
+    neighbours: int = 300
+    power: float = 8.0
+    history_length: int | None = None
+
+    @property
+    def name(self) -> str:
+        return "Content neighbours"
+
+    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> ContentRanker:
+        """text_vectors: float32 [items, dim], of any length. Raises UserError when there are none."""
+        if text_vectors is None or not text_vectors.shape[1]:
+            raise UserError("Content neighbours need item text vectors: set an encoder, and give a catalog with text")
+        items = dataset.num_items
+        norms = np.linalg.norm(text_vectors, axis=1, keepdims=True)
+        vectors = jnp.asarray(text_vectors / np.maximum(norms, 1e-9), jnp.float32)
+        size = max(1, min(items, MAX_CELLS // items))
+        count = min(self.neighbours, items)
+        lists = []
+        for start in range(0, items, size):
+            rows = jnp.arange(start, min(start + size, items), dtype=jnp.int32)
+            lists.append(nearest(vectors[rows], rows, vectors, count=count, power=self.power))
+        arrays = Arrays({"vectors": vectors}, jax.tree.map(lambda *parts: jnp.concatenate(parts), *lists))
+        return ContentRanker(arrays, self.history_length or roomy_history_length(train), count, self.power)
+
+
+@partial(jax.jit, static_argnames=("count", "power"))
+def nearest(text: jax.Array, rows: jax.Array, vectors: jax.Array, *, count: int, power: float) -> PyTree:
+    """The `count` nearest of `vectors` [known, dim] to each of `text` [n, dim], leaving out its own row (-1: none)."""
+    similar = jnp.maximum(jnp.matmul(text, vectors.T, precision="highest"), 0.0) ** power
+    similar = jnp.where(rows[:, None] == jnp.arange(vectors.shape[0])[None, :], 0.0, similar)
+    weights, neighbours = jax.lax.top_k(similar, count)
+    weights = weights / jnp.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
+    return {"neighbours": neighbours.astype(jnp.int32), "weights": weights}

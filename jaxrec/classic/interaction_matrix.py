@@ -1,0 +1,87 @@
+"""The user by item matrix of ones and zeros that the classic rankers share; never held whole."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.data.interactions import Interactions
+
+USERS_TIMES_ITEMS = 2**25  # cells of the matrix held at once while counting: 128 MB
+
+
+def distinct_pairs(interactions: Interactions, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """(user rows, item rows), int32 [pairs], by user: who has what, however often and however rated."""
+    keys = np.unique(interactions.user_rows.astype(np.int64) * num_items + interactions.item_rows)
+    return (keys // num_items).astype(np.int32), (keys % num_items).astype(np.int32)
+
+
+def item_counts(interactions: Interactions, num_items: int) -> np.ndarray:
+    """How many users have each item, int64 [items]."""
+    return np.bincount(distinct_pairs(interactions, num_items)[1], minlength=num_items)
+
+
+def roomy_history_length(interactions: Interactions) -> int:
+    """Half as much again as the longest history, rounded up to a power of two: room for all that is known of a user,
+    later events included."""
+    longest = np.bincount(interactions.user_rows).max() if len(interactions) else 1
+    return 1 << int(np.ceil(np.log2(max(1.5 * longest, 1))))
+
+
+def history_matrix(history: jax.Array, num_items: int, weights: jax.Array | None = None) -> jax.Array:
+    """Histories as rows of the matrix: float32 [batch, num_items].
+
+    history: int32 [batch, length], -1 where padded; rows from num_items on (items added later) are left out.
+    weights: float32 [batch, length] or None for ones; of an item that stands twice, the larger weight counts.
+    """
+    weights = jnp.ones(history.shape, jnp.float32) if weights is None else weights
+    batch = jnp.arange(history.shape[0])[:, None]
+    rows = jnp.where(history < 0, num_items, history)
+    return jnp.zeros((history.shape[0], num_items), jnp.float32).at[batch, rows].max(weights, mode="drop")
+
+
+def recency(history: jax.Array, tau: float, base: float) -> jax.Array:
+    """base + exp(-rank / tau), float32 [batch, length]; rank 0 is the latest event. tau: in events."""
+    latest = (history >= 0).sum(axis=1, keepdims=True) - 1
+    rank = latest - jnp.arange(history.shape[1])[None, :]
+    return base + jnp.exp(-jnp.maximum(rank, 0) / tau)
+
+
+def cooccurrence(
+    pairs: tuple[np.ndarray, np.ndarray], num_users: int, num_items: int, start: int = 0, size: int | None = None
+) -> jax.Array:
+    """How many users have both items: rows [start, start + size) of X^T X, float32 [size, items], exact to 2^24.
+
+    pairs: from `distinct_pairs`. X is built for a block of users at a time, on the device.
+    """
+    size = num_items if size is None else size
+    counts = jnp.zeros((size, num_items), jnp.float32)
+    users = max(1, min(num_users, USERS_TIMES_ITEMS // num_items))
+    for user_rows, item_rows in _user_blocks(pairs, num_users, users):
+        counts = _add_block(counts, user_rows, item_rows, start, users=users)
+    return counts
+
+
+def _user_blocks(
+    pairs: tuple[np.ndarray, np.ndarray], num_users: int, users: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of `users` users at a time, user rows counted from the block's first, padded to one length with -1."""
+    user_rows, item_rows = pairs
+    starts = np.arange(0, num_users, users)
+    ends = np.searchsorted(user_rows, np.append(starts, num_users))
+    width = int(np.diff(ends).max(initial=1))
+    for first, low, high in zip(starts, ends[:-1], ends[1:], strict=True):
+        pad = (0, width - (high - low))
+        yield (
+            np.pad(user_rows[low:high] - first, pad, constant_values=users).astype(np.int32),
+            np.pad(item_rows[low:high], pad),
+        )
+
+
+@partial(jax.jit, static_argnames="users", donate_argnums=0)
+def _add_block(counts: jax.Array, user_rows: jax.Array, item_rows: jax.Array, start: jax.Array, *, users: int):
+    matrix = jnp.zeros((users, counts.shape[1]), jnp.float32).at[user_rows, item_rows].set(1.0, mode="drop")
+    some = jax.lax.dynamic_slice_in_dim(matrix, start, counts.shape[0], axis=1)
+    return counts + jnp.matmul(some.T, matrix, precision="highest")

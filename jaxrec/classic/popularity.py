@@ -1,0 +1,68 @@
+"""What most people have, ever or lately: the same list for everyone, without what they have already."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.classic.interaction_matrix import item_counts
+from jaxrec.data.dataset import Dataset
+from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
+from jaxrec.ranker import Arrays, PyTree, Query
+
+
+@dataclass(frozen=True)
+class PopularityRanker:
+    """One score per item. items: {"score": float32 [items]}."""
+
+    arrays: Arrays
+    history_length: int = 1
+
+    def user(self, arrays: Arrays, query: Query) -> PyTree:
+        return jnp.zeros(query.history.shape[0], jnp.float32)
+
+    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+        return jnp.broadcast_to(items["score"][None, :], (user.shape[0], items["score"].shape[0]))
+
+
+def _ranker(score: np.ndarray) -> PopularityRanker:
+    return PopularityRanker(Arrays({}, {"score": jnp.asarray(score, jnp.float32)}))
+
+
+@dataclass(frozen=True)
+class Popular:
+    """The number of users who have the item."""
+
+    @property
+    def name(self) -> str:
+        return "Popular"
+
+    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> PopularityRanker:
+        return _ranker(item_counts(train, dataset.num_items))
+
+
+@dataclass(frozen=True)
+class RecentPopular:
+    """The number of users who took the item in the last `days` of the data.
+
+    Items with equal numbers, above all those with none, stand in the order of their popularity ever. A log without
+    times is all recent.
+    """
+
+    days: float = 14.0
+
+    @property
+    def name(self) -> str:
+        return f"Popular, last {self.days:g} days"
+
+    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> PopularityRanker:
+        ever = item_counts(train, dataset.num_items)
+        end = train.timestamps.max(initial=0)
+        recent = item_counts(train.take(train.timestamps > end - self.days * SECONDS_PER_DAY), dataset.num_items)
+        # the place in the order, exact where a count with a small fraction added would round in float32
+        order = np.lexsort((ever, recent))
+        steps = np.any(np.diff(np.stack([recent, ever])[:, order], axis=1), axis=0)
+        place = np.empty(dataset.num_items, np.int64)
+        place[order] = np.concatenate([[0], np.cumsum(steps)])[: dataset.num_items]
+        return _ranker(place)

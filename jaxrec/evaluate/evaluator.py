@@ -1,0 +1,236 @@
+"""A ranker judged on a holdout: every user, the whole catalog, what was seen left out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from jaxrec.data.dataset import Dataset
+from jaxrec.data.holdout import Holdout, Part
+from jaxrec.data.interactions import Histories, Interactions
+from jaxrec.data.queries import asking_times
+from jaxrec.errors import DataError, DivergedError
+from jaxrec.evaluate import metrics
+from jaxrec.evaluate.compare import Interval, bootstrap, cell, finite
+from jaxrec.evaluate.ranking import rank_users
+from jaxrec.evaluate.segments import Segments
+from jaxrec.ranker import Ranker, num_items
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a part of a holdout asks: the same for every ranker.
+
+    past: what is known when asked (train, and validation when testing); histories: the same by user.
+    user_rows: int64 [users], those judged (see `Holdout.positives`), ascending; positives: int64 [users], how many each
+    has. keys: int64 [positives], sorted: user position x items + item row. candidates: bool [items].
+    asked_at: UTC seconds of all users of the data set.
+    """
+
+    part: Part
+    past: Interactions
+    histories: Histories
+    user_rows: np.ndarray
+    positives: np.ndarray
+    keys: np.ndarray
+    candidates: np.ndarray
+    asked_at: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: Dataset, holdout: Holdout, part: Part) -> "Judged":
+        """Raises DataError when no user can be judged."""
+        items = dataset.num_items
+        past, wanted = holdout.history(part), holdout.positives(part)
+        candidates = holdout.candidates(part)
+        held = holdout.valid if part == "valid" else holdout.test
+        if not len(wanted):
+            raise DataError(
+                f"no user can be judged on the {part} part: of its {len(held)} rows none is of a user with known "
+                f"events and of one of {int(candidates.sum())} candidates; hold out more, or another way"
+            )
+        histories = Histories.of(past, dataset.num_users)
+        pairs = np.unique(wanted.user_rows.astype(np.int64) * items + wanted.item_rows)
+        user_rows, positions, positives = np.unique(pairs // items, return_inverse=True, return_counts=True)
+        keys = positions * items + pairs % items
+        asked_at = asking_times(past, held, histories)
+        return cls(part, past, histories, user_rows, positives, keys, candidates, asked_at)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Known events of each judged user, int64 [users]."""
+        return self.histories.lengths[self.user_rows]
+
+    def hits(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each recommended item (int [users, k], -1 for none) is a positive: bool [users, k]."""
+        keys = np.arange(len(rows))[:, None] * len(self.candidates) + rows
+        where = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return (self.keys[where] == keys) & (rows >= 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a ranker scored, user by user.
+
+    values: metric -> float64 [users] ("ndcg@10", "recall@10", ..., "novelty@10", "popularity@10").
+    totals: metric -> one number about all lists together ("coverage@10").
+    item_values: "recall@10" among the positives of one item segment ("head", "tail", "warm", "cold"):
+    (segment, metric) -> float64 [users], nan for a user without such positives.
+    rows: int32 [users, max(ks)], the recommendations. user_rows, lengths (known events), positives: int64 [users].
+    """
+
+    name: str
+    part: str
+    ks: tuple[int, ...]
+    user_rows: np.ndarray
+    lengths: np.ndarray
+    positives: np.ndarray
+    rows: np.ndarray
+    values: Mapping[str, np.ndarray]
+    totals: Mapping[str, float]
+    item_values: Mapping[tuple[str, str], np.ndarray]
+    item_positives: Mapping[str, int]
+    num_candidates: int
+    num_items: int
+    segments: Segments = field(default_factory=Segments)
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        return {name: metrics.mean(values) for name, values in self.values.items()} | dict(self.totals)
+
+    @cached_property
+    def standard_errors(self) -> dict[str, float]:
+        """Over users, of the per-user metrics only."""
+        return {name: metrics.standard_error(values) for name, values in self.values.items()}
+
+    def interval(self, metric: str, level: float = 0.95) -> Interval:
+        """Bootstrap interval of a per-user metric's mean."""
+        return bootstrap(self.values[metric], level=level)
+
+    def __getitem__(self, metric: str) -> float:
+        return self.means[metric]
+
+    def by_user_segment(self, metric: str = "ndcg@10") -> list[dict]:
+        """Rows {"segment", "cut", "users", "positives", "mean", "standard_error"}; empty segments stay, with None."""
+        cuts = self.segments.describe_users()
+        return [
+            {
+                "segment": name,
+                "cut": cuts[name],
+                "users": int(there.sum()),
+                "positives": int(self.positives[there].sum()),
+            }
+            | _summary(self.values[metric][there])
+            for name, there in self.segments.users(self.lengths).items()
+        ]
+
+    def by_item_segment(self, metric: str = "recall@10") -> list[dict]:
+        """Rows as in `by_user_segment`: recall among the positives of each kind of item, over users who have some."""
+        cuts = self.segments.describe_items()
+        rows = []
+        for (name, written), values in self.item_values.items():
+            if written == metric:
+                users = int((~np.isnan(values)).sum())
+                head = {"segment": name, "cut": cuts[name], "users": users, "positives": self.item_positives[name]}
+                rows.append(head | _summary(values))
+        return rows
+
+    def to_json(self) -> dict:
+        """Everything but the per-user values, as plain data."""
+        return {
+            "name": self.name,
+            "part": self.part,
+            "users": len(self.user_rows),
+            "positives": int(self.positives.sum()),
+            "candidates": self.num_candidates,
+            "items": self.num_items,
+            "metrics": {metric: cell(self, metric) for metric in self.means},
+            "user_segments": {f"ndcg@{k}": self.by_user_segment(f"ndcg@{k}") for k in self.ks},
+            "item_segments": {f"recall@{k}": self.by_item_segment(f"recall@{k}") for k in self.ks},
+        }
+
+
+def _summary(values: np.ndarray) -> dict[str, float | None]:
+    return {"mean": finite(metrics.mean(values)), "standard_error": finite(metrics.standard_error(values))}
+
+
+def evaluate(
+    ranker: Ranker,
+    dataset: Dataset,
+    holdout: Holdout,
+    part: Part = "valid",
+    *,
+    ks: tuple[int, ...] = (10, 20, 100),
+    name: str = "",
+    user_text: np.ndarray | None = None,
+    users_per_block: int = 256,
+    item_block: int | None = None,
+    segments: Segments = Segments(),  # noqa: B008 (frozen)
+    judged: Judged | None = None,
+) -> Evaluation:
+    """Rank the candidates for every user of a part of the holdout and judge the lists.
+
+    Who is judged on what: `Holdout.positives`. Known: train, and validation when testing; it is left out of the lists.
+    When they ask: see `jaxrec.data.queries.asking_times`. user_text: unit vectors float32 [users, text dim], or None.
+    item_block: see `rank_users`. judged: `Judged.of(dataset, holdout, part)`, to prepare it once for many rankers.
+    Raises DataError when no user can be judged, DivergedError when scores are not numbers.
+    """
+    judged = judged or Judged.of(dataset, holdout, part)
+    items = dataset.num_items
+    if num_items(ranker.arrays) != items:
+        raise DataError(f"{name or 'the ranker'} ranks {num_items(ranker.arrays)} items, the data set has {items}")
+    features = dataset.users.features
+    ranking = rank_users(
+        ranker,
+        judged.histories,
+        judged.user_rows,
+        judged.candidates,
+        k=max(ks),
+        asked_at=judged.asked_at,
+        features=None if features is None else features.values,
+        text=user_text,
+        users_per_block=users_per_block,
+        item_block=item_block,
+    )
+    if np.isnan(ranking.scores).any():
+        users = int(np.isnan(ranking.scores).any(1).sum())
+        raise DivergedError(f"{name or 'the ranker'} gave scores that are not numbers, for {users} users")
+    return _judge(ranking.rows, judged, ks, name, segments)
+
+
+def _judge(rows: np.ndarray, judged: Judged, ks: tuple[int, ...], name: str, segments: Segments) -> Evaluation:
+    items = len(judged.candidates)
+    hits = judged.hits(rows)
+    owners = np.unique(judged.past.user_rows.astype(np.int64) * items + judged.past.item_rows)
+    having = np.bincount(owners % items, minlength=items)
+    known_users = int((judged.histories.lengths > 0).sum())
+    share = having / known_users
+    values = metrics.accuracy(hits, judged.positives, ks)
+    for k in ks:
+        values[f"novelty@{k}"] = metrics.novelty(rows, share, known_users, k)
+        values[f"popularity@{k}"] = metrics.popularity(rows, share, k)
+    item_values, item_positives = {}, {}
+    for segment, members in segments.items(np.bincount(judged.past.item_rows, minlength=items)).items():
+        owner, item = np.divmod(judged.keys, items)
+        wanted = np.bincount(owner[members[item]], minlength=len(rows))
+        item_positives[segment] = int(wanted.sum())
+        found = hits & members[rows]
+        for k in ks:
+            recalled = metrics.recall(found, np.maximum(wanted, 1), k)
+            item_values[segment, f"recall@{k}"] = np.where(wanted > 0, recalled, np.nan)
+    return Evaluation(
+        name=name,
+        part=judged.part,
+        ks=tuple(ks),
+        user_rows=judged.user_rows,
+        lengths=judged.lengths,
+        positives=judged.positives,
+        rows=rows,
+        values=values,
+        totals={f"coverage@{k}": metrics.coverage(rows, items, k) for k in ks},
+        item_values=item_values,
+        item_positives=item_positives,
+        num_candidates=int(judged.candidates.sum()),
+        num_items=items,
+        segments=segments,
+    )
