@@ -1,0 +1,74 @@
+"""What a person gives (ids, weights, words, features) to what a ranker reads."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jaxrec.data.ids import NO_ROW, IdMap
+from jaxrec.data.interactions import Histories, Interactions
+from jaxrec.errors import UserError
+from jaxrec.serve.functions import ArtifactWarning
+
+Event = str | tuple[str, float] | tuple[str, float, int]
+
+
+def known_rows(items: IdMap, ids: Sequence[str] | pa.Array, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """(rows of the ids that are in the catalog, mask of those); the others are named in one ArtifactWarning.
+
+    Raises UserError when one is not a string.
+    """
+    if not isinstance(ids, pa.Array):
+        odd = next((i for i in ids if not isinstance(i, str)), None)
+        if odd is not None:
+            raise UserError(f"{what}: ids are strings, and {odd!r} is a {type(odd).__name__}; write {str(odd)!r}")
+    rows = items.find(ids)
+    known = rows != NO_ROW
+    if not known.all():
+        unknown = list(dict.fromkeys(str(ids[int(i)]) for i in np.flatnonzero(~known)))
+        named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        warnings.warn(f"{what}: {len(unknown)} ids are not in the catalog and are ignored: {named}", ArtifactWarning, 4)
+    return rows[known], known
+
+
+def events(items: IdMap, history: Sequence[Event], *, default_weight: float, now: int) -> Interactions:
+    """Events of one asker, in the order given: an id, (id, weight) or (id, weight, UTC seconds); see `known_rows`.
+
+    An event without a time happened `now`, one without a weight weighs default_weight. Raises UserError for a weight
+    that is not finite.
+    """
+    if isinstance(history, str):
+        raise UserError(f"history: a list of item ids is expected, not the text {history!r}; write [{history!r}]")
+    full = [(e,) if isinstance(e, str) or not isinstance(e, Sequence) else tuple(e) for e in history]
+    rows, known = known_rows(items, [e[0] for e in full], "history")
+    kept = [e for e, k in zip(full, known, strict=True) if k]
+    weights = np.array([e[1] if len(e) > 1 and e[1] is not None else default_weight for e in kept], np.float32)
+    if not np.isfinite(weights).all():
+        raise UserError(
+            f"history: the weight of {kept[int(np.flatnonzero(~np.isfinite(weights))[0])][0]!r} is not finite"
+        )
+    times = np.array([e[2] if len(e) > 2 and e[2] is not None else now for e in kept], np.int64)
+    return Interactions(np.zeros(len(kept), np.int32), rows, times, weights)
+
+
+def of_user(histories: Histories, row: int) -> Interactions:
+    """The stored events of one user, as those of asker 0."""
+    part = slice(int(histories.offsets[row]), int(histories.offsets[row + 1]))
+    rows = histories.item_rows[part]
+    return Interactions(np.zeros(len(rows), np.int32), rows, histories.timestamps[part], histories.weights[part])
+
+
+def feature_row(features: Mapping[str, Any], encoder) -> np.ndarray:
+    """Raw values by column name, as float32 [1, dim]; what is not given is imputed as in training.
+
+    Raises UserError for a column that the encoder does not read.
+    """
+    known = [c.name for c in (*encoder.numbers, *encoder.categories, *encoder.tags)]
+    unknown = [name for name in features if name not in known]
+    if unknown:
+        there = ", ".join(map(repr, known)) or "none"
+        raise UserError(f"features: this artifact reads no user feature {unknown[0]!r}; those it reads: {there}")
+    columns = {encoder.id_name: ["asker"], **{name: [value] for name, value in features.items()}}
+    return encoder.encode(pa.table(columns))

@@ -1,0 +1,106 @@
+"""Why an item was recommended: what the score loses without each past item, and the tags they share.
+
+The loss is exact, not estimated: the exported score function runs on the history with one item left out at a time
+(leave-one-out; the "influence by deletion" of Koh and Liang, ICML 2017, without their approximation).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jaxrec.data.queries import QueryArrays
+from jaxrec.serve.loaded import power_of_two
+from jaxrec.serve.stored import StoredItems
+
+LAST_ITEMS = 50
+
+
+@dataclass(frozen=True)
+class Because:
+    """A past item and by how much the score falls without it."""
+
+    item_id: str
+    title: str
+    effect: float
+
+
+@dataclass(frozen=True)
+class Reason:
+    """text: one sentence. because: past items, strongest first. tags: those the item shares with them.
+
+    text_effect: by how much the score falls without the asker's words; 0 where nothing was said.
+    """
+
+    text: str
+    because: tuple[Because, ...] = ()
+    tags: tuple[str, ...] = ()
+    text_effect: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """past: int [p], distinct item rows, latest first. scores: [r]. falls: [p, r]; text: [r], of the words."""
+
+    past: np.ndarray
+    scores: np.ndarray
+    falls: np.ndarray
+    text: np.ndarray
+
+
+def leave_one_out(
+    score: Callable[[QueryArrays, np.ndarray], np.ndarray], query: QueryArrays, rows: np.ndarray, last: int = LAST_ITEMS
+) -> Effects:
+    """Effects of each of the asker's last items, and of the asker's words, on the scores of `rows`.
+
+    query: one asker ([1, length] fields). score(query of b askers, int32 [r]) -> float32 [b, r]. An item that stands in
+    the history more than once is left out altogether.
+    """
+    history = query.history[0]
+    past = np.array(list(dict.fromkeys(history[history >= 0][::-1].tolist())), np.int32)[:last]
+    batch = power_of_two(len(past) + 2)
+    fields = {name: np.repeat(values, batch, axis=0) for name, values in query._asdict().items()}
+    for place, row in enumerate(past, start=1):
+        kept = np.flatnonzero((history != row) & (history >= 0))
+        for name, empty in (("history", -1), ("weights", 0), ("ages", 0)):
+            values = getattr(query, name)[0]
+            fields[name][place] = empty
+            fields[name][place, : len(kept)] = values[kept]
+    fields["text"][len(past) + 1] = 0
+    padded = np.resize(rows, power_of_two(len(rows))).astype(np.int32)
+    scores = np.asarray(score(QueryArrays(**fields), padded), np.float64)[:, : len(rows)]
+    falls = scores[0] - scores[1:]
+    return Effects(past, scores[0], falls[: len(past)], falls[len(past)])
+
+
+def reasons(items: StoredItems, rows: np.ndarray, effects: Effects, *, at_most: int = 3) -> list[Reason]:
+    """One reason for each of `rows`."""
+    return [_reason(items, int(row), effects, column, at_most) for column, row in enumerate(rows)]
+
+
+def _reason(items: StoredItems, row: int, effects: Effects, column: int, at_most: int) -> Reason:
+    falls = effects.falls[:, column]
+    strongest = [p for p in np.argsort(-falls, kind="stable")[:at_most] if falls[p] > 0.05 * max(falls.max(), 0) > 0]
+    because = tuple(
+        Because(items.id(effects.past[p]), items.title(effects.past[p]), float(falls[p])) for p in strongest
+    )
+    theirs = {tag for p in strongest for tag in items.tags.of(effects.past[p])}
+    reason = Reason("", because, tuple(t for t in items.tags.of(row) if t in theirs), float(effects.text[column]))
+    return replace(reason, text=sentence(reason))
+
+
+def sentence(reason: Reason) -> str:
+    """The reason in plain words: "Because you liked A and B; shares Comedy, Drama." """
+    strongest = max((b.effect for b in reason.because), default=0.0)
+    parts = []
+    if reason.text_effect > max(strongest, 0):
+        parts.append("Fits your words")
+    if reason.because:
+        titles = [because.title for because in reason.because[:2]]
+        parts.append(f"because you liked {' and '.join(titles)}")
+    if reason.tags:
+        parts.append(f"shares {', '.join(reason.tags[:4])}")
+    if not parts:
+        return "No single past item moved its score."
+    whole = "; ".join(parts)
+    return whole[0].upper() + whole[1:] + "."

@@ -1,0 +1,81 @@
+"""The exported functions of an artifact: read, checked for age, compiled when first asked for."""
+
+import datetime
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax import export as jax_export
+
+from jaxrec.errors import DataError, UserError
+from jaxrec.serve.artifact import Manifest, inside
+
+WARN_DAYS = 45
+
+
+class ArtifactWarning(UserWarning):
+    """Something about an artifact, or about what it was asked, that should be known but stops nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Functions:
+    """functions[name](*arrays), compiled once for each set of shapes."""
+
+    root: Path
+    manifest: Manifest
+    compiled: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.manifest.functions
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        if name not in self.compiled:
+            self.compiled[name] = jax.jit(self._read(name).call)
+        return self.compiled[name]
+
+    def _read(self, name: str) -> jax_export.Exported:
+        if name not in self:
+            raise UserError(
+                f"the artifact at {self.root} has no function {name!r}: {_WHY_MISSING.get(name, 'export again')}"
+            )
+        path = inside(self.root, self.manifest.functions[name])
+        try:
+            return jax_export.deserialize(bytearray(path.read_bytes()))
+        except Exception as error:  # jax raises several kinds, none of them documented
+            raise DataError(
+                f"{path} cannot be read by jax {jax.__version__}; it was exported with jax {self.manifest.jax} on "
+                f"{self.manifest.created}. Export again from the checkpoint, or install that jax. ({error})"
+            ) from error
+
+
+_WHY_MISSING = {
+    "embed_items": "its ranker cannot place items that training did not see. Train one with an item tower.",
+    "encode_text": "it was exported without a text encoder. Export it again with one.",
+    "user_profile": "its ranker has no profile vectors.",
+    "item_profile": "its ranker has no profile vectors.",
+}
+
+
+def age_warning(manifest: Manifest, running_jax: str, today: datetime.date) -> str | None:
+    """What to say about the age of an artifact; None when there is nothing to say."""
+    ours, theirs = _version(running_jax), _version(manifest.jax)
+    if ours < theirs:
+        return (
+            f"the artifact {manifest.name!r} was exported with jax {manifest.jax}, and this is the older "
+            f"jax {running_jax}: it may not be readable here. Install that version or a newer one."
+        )
+    left = (datetime.date.fromisoformat(manifest.readable_until) - today).days
+    if ours > theirs and left <= WARN_DAYS:
+        when = f"in {left} days" if left >= 0 else f"{-left} days ago"
+        return (
+            f"jax's promise to read the artifact {manifest.name!r} (exported with jax {manifest.jax}) ends {when}, on "
+            f"{manifest.readable_until}: export it again from its checkpoint."
+        ).replace("ends", "ends" if left >= 0 else "ended")
+    return None
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])

@@ -1,0 +1,155 @@
+"""An artifact in memory: its arrays, tables and functions, and the calls that the recommender is made of."""
+
+import datetime
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.data.features import FeatureEncoder
+from jaxrec.data.interactions import Histories
+from jaxrec.data.queries import QueryArrays, gather_queries
+from jaxrec.data.tokens import length_batches, tokenizer_from_json
+from jaxrec.errors import DataError, UserError
+from jaxrec.serve.artifact import Manifest, inside, read_manifest, verify
+from jaxrec.serve.functions import ArtifactWarning, Functions, age_warning
+from jaxrec.serve.stored import StoredItems, StoredUsers
+from jaxrec.serve.tensors import read_tensors
+
+Named = dict[str, Any]
+MAX_SCORES = 1 << 26  # scores held at once: 256 MB in float32
+
+
+def power_of_two(n: int, least: int = 1) -> int:
+    """The smallest power of two that is at least n and at least `least`."""
+    return 1 << max(n - 1, least - 1, 0).bit_length()
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """shared, items: the ranker's arrays by name, on the device. users: None where the artifact keeps none."""
+
+    root: Path
+    manifest: Manifest
+    functions: Functions
+    shared: Named
+    items: Named
+    catalog: StoredItems
+    users: StoredUsers | None
+
+    @classmethod
+    def read(cls, root: Path, *, check: bool = True) -> "Loaded":
+        """As `Recommender.load`."""
+        manifest = read_manifest(root)
+        for name in (*manifest.files, *manifest.functions.values()):
+            inside(root, name)
+        if check:
+            verify(root, manifest)
+        said = age_warning(manifest, jax.__version__, datetime.datetime.now(datetime.UTC).date())
+        if said:
+            warnings.warn(said, ArtifactWarning, stacklevel=3)
+        catalog = StoredItems.read(inside(root, "items.parquet"))
+        users = None
+        if manifest.users:
+            users = StoredUsers.read(inside(root, "users.parquet"), manifest.user_features, manifest.user_text)
+        items = _on_device(root, "items")
+        for name, leaf in items.items():
+            if len(leaf) != len(catalog):
+                raise DataError(
+                    f"{root}/items.safetensors: {name!r} has {len(leaf)} rows, items.parquet {len(catalog)}"
+                )
+        functions = Functions(root, manifest)
+        _ = functions["recommend"]  # read now, so that an artifact that loads can rank
+        return cls(root, manifest, functions, _on_device(root, "shared"), items, catalog, users)
+
+    def query(
+        self, histories: Histories, rows: np.ndarray, at: int, features: np.ndarray, text: np.ndarray
+    ) -> QueryArrays:
+        """The query of histories' users `rows` (-1 for padding); features, text: float32 [histories' users, width]."""
+        length = self.manifest.history_length
+        if self.manifest.any_history:
+            length = min(length, power_of_two(int(histories.lengths.max(initial=0)), 16))
+        return gather_queries(histories, rows, length, at, features, text)
+
+    def seen(self, histories: Histories, rows: np.ndarray) -> np.ndarray:
+        """All item rows of histories' users `rows`, int32 [n, width], -1 for padding; the width is a power of two."""
+        longest = int(histories.lengths[rows[rows >= 0]].max(initial=0))
+        return gather_queries(histories, rows, power_of_two(longest, 16), 0).history
+
+    def allowed(self, rows: np.ndarray | None) -> np.ndarray:
+        """bool [items]: these rows, or all."""
+        allowed = np.full(len(self.catalog), rows is None)
+        if rows is not None:
+            allowed[rows] = True
+        return allowed
+
+    def rank(self, query: QueryArrays, seen: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(scores float32, item rows int32), both [batch, k_max], best first; row -1 where fewer are allowed."""
+        best = self.functions["recommend"](self.shared, self.items, query._asdict(), seen, allowed)
+        return np.asarray(best["scores"]), np.asarray(best["rows"])
+
+    def score_rows(self, query: QueryArrays, rows: np.ndarray) -> np.ndarray:
+        """Scores float32 [batch, r] of the item rows int32 [r]."""
+        return np.asarray(self.functions["score_rows"](self.shared, self.items, query._asdict(), rows))
+
+    def user_vector(self, query: QueryArrays) -> np.ndarray | None:
+        """Profile vector of one asker, float32 [dim]; None for a ranker without them."""
+        if "user_profile" not in self.functions:
+            return None
+        return np.asarray(self.functions["user_profile"](self.shared, self.items, query._asdict()), np.float32)[0]
+
+    @cached_property
+    def item_vectors(self) -> np.ndarray | None:
+        """Profile vectors of the items, float32 [items, dim]; None for a ranker without them."""
+        if "item_profile" not in self.functions:
+            return None
+        return np.asarray(self.functions["item_profile"](self.shared, self.items), np.float32)
+
+    @cached_property
+    def item_features(self) -> FeatureEncoder:
+        return self._features("item_features.json")
+
+    @cached_property
+    def user_features(self) -> FeatureEncoder:
+        return self._features("user_features.json")
+
+    def _features(self, name: str) -> FeatureEncoder:
+        return FeatureEncoder.from_json(json.loads(inside(self.root, name).read_text(encoding="utf-8")))
+
+    @cached_property
+    def _text(self) -> tuple[Any, Named]:
+        tokenizer = tokenizer_from_json(inside(self.root, "tokenizer.json").read_text(encoding="utf-8"))
+        return tokenizer, _on_device(self.root, "encoder")
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors float32 [texts, dim] by the artifact's own encoder. Raises UserError where it has none."""
+        encode = self.functions["encode_text"]
+        tokenizer, params = self._text
+        table = tokenizer.tokenize(list(texts))
+        rows, blocks = [np.empty(0, np.int64)], [np.empty((0, self.manifest.text_dim), np.float32)]
+        for batch in length_batches(table.lengths, max_length=self.manifest.max_tokens):
+            rows.append(batch.rows)
+            blocks.append(np.asarray(encode(params, *batch.of(table)), np.float32)[: len(batch.rows)])
+        return np.concatenate(blocks)[np.argsort(np.concatenate(rows))]
+
+    def asker_text(self, text: str | None) -> np.ndarray:
+        """The asker's words as float32 [1, user_text]; zeros for None. Raises UserError where no words are read."""
+        if text is None:
+            return np.zeros((1, self.manifest.user_text), np.float32)
+        if not self.manifest.user_text:
+            raise UserError(
+                "text: this artifact's ranker reads no words. Ask with a history, or train one that reads words."
+            )
+        return self.encode_text([text])
+
+
+def _on_device(root: Path, group: str) -> Named:
+    # copies: on a CPU jax may keep using the memory it is given, and a mapped file can change
+    arrays = read_tensors(inside(root, f"{group}.safetensors"))
+    return {name: jax.device_put(np.array(array)) for name, array in arrays.items()}

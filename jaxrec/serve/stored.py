@@ -1,0 +1,108 @@
+"""The catalog and the users that an artifact carries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxrec.data.features import Tags
+from jaxrec.data.ids import IdMap
+from jaxrec.data.interactions import Histories
+from jaxrec.errors import DataError
+from jaxrec.serve.tag_profiles import base_rates
+
+
+@dataclass(frozen=True, eq=False)
+class StoredItems:
+    """Aligned with the item rows. popularity: int64, events known at export, 0 for items added later."""
+
+    ids: IdMap
+    titles: pa.StringArray
+    tags: Tags
+    popularity: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path) -> "StoredItems":
+        table = _read(path, ("item_id", "title", "tags", "popularity"))
+        lists = table["tags"].combine_chunks()
+        words = lists.flatten().dictionary_encode()
+        lengths = np.array(lists.value_lengths().fill_null(0))
+        names = tuple(words.dictionary.to_pylist())
+        return cls(
+            IdMap(table["item_id"].combine_chunks(), "item"),
+            table["title"].combine_chunks(),
+            Tags(names, _ends(lengths), words.indices.to_numpy(zero_copy_only=False).astype(np.int32)),
+            table["popularity"].to_numpy(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def base(self) -> np.ndarray:
+        """How often everybody's events carry each tag, float64 [tags]."""
+        return base_rates(self.tags, self.popularity)
+
+    def title(self, row: int) -> str:
+        return self.titles[int(row)].as_py()
+
+    def id(self, row: int) -> str:
+        return self.ids.ids[int(row)].as_py()
+
+    def extended(self, ids: Sequence[str], titles: pa.StringArray, tags: Tags) -> "StoredItems":
+        """These items followed by new ones. Raises ValueError for an id that is already here."""
+        names = tuple(dict.fromkeys((*self.tags.names, *tags.names)))
+        moved = np.array([names.index(name) for name in tags.names], np.int32)
+        both = Tags(
+            names,
+            np.concatenate([self.tags.offsets, self.tags.offsets[-1] + tags.offsets[1:]]),
+            np.concatenate([self.tags.tag_rows, moved[tags.tag_rows]]).astype(np.int32),
+        )
+        popularity = np.concatenate([self.popularity, np.zeros(len(ids), np.int64)])
+        return StoredItems(self.ids.extended(ids), pa.concat_arrays([self.titles, titles]), both, popularity)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredUsers:
+    """Aligned with the user rows. features, text: float32 [users, width]."""
+
+    ids: IdMap
+    histories: Histories
+    features: np.ndarray
+    text: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, features: int, text: int) -> "StoredUsers":
+        table = _read(path, ("user_id", "item_rows", "timestamps", "weights", "features"))
+        lists = {name: table[name].combine_chunks() for name in ("item_rows", "timestamps", "weights")}
+        offsets = _ends(np.array(lists["item_rows"].value_lengths()))
+        flat = {name: column.flatten().to_numpy() for name, column in lists.items()}
+        users = table.num_rows
+        return cls(
+            IdMap(table["user_id"].combine_chunks(), "user"),
+            Histories(offsets, **flat),
+            _matrix(table["features"], users, features),
+            _matrix(table["text"], users, text)
+            if "text" in table.column_names
+            else np.zeros((users, text), np.float32),
+        )
+
+
+def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+    table = pq.read_table(path)
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]!r}: export the artifact again")
+    return table
+
+
+def _ends(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _matrix(column: pa.ChunkedArray, rows: int, width: int) -> np.ndarray:
+    return column.combine_chunks().flatten().to_numpy().astype(np.float32).reshape(rows, width)

@@ -1,0 +1,81 @@
+"""Weighted tags of a user or an item, with the evidence for each. Pure numpy.
+
+The formula, used for both. A subject has events j with weights w_j > 0, scaled to mean 1; their sum W is their number.
+Of tag t, n_t is the sum of w_j over the events whose item carries t, and q_t is the base rate: how often everybody's
+events carry t. The subject's share is s_t = (n_t + a q_t) / (W + a), drawn towards q_t by `a` imagined events
+(Dirichlet smoothing), and the tag weighs s_t log2(s_t / q_t) bits: its term of the Kullback-Leibler divergence of the
+subject from everybody. A tag weighs much when it is frequent here and rarer elsewhere; below the base
+rate it is negative.
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class Tags(Protocol):
+    """Row -> tags, compressed sparse rows: tags of row r are names[t] for t in tag_rows[offsets[r]:offsets[r + 1]]."""
+
+    names: tuple[str, ...]
+    offsets: np.ndarray
+    tag_rows: np.ndarray
+
+
+class TagWeight(NamedTuple):
+    """tag: row of the tag. weight: bits. share, base: s_t and q_t. evidence: positions of the events that carry it."""
+
+    tag: int
+    weight: float
+    share: float
+    base: float
+    evidence: np.ndarray
+
+
+def base_rates(tags: Tags, popularity: np.ndarray) -> np.ndarray:
+    """q_t, float64 [tags]: the share of all events whose item carries the tag.
+
+    One imagined event is spread evenly over the catalog, so that no tag of it has a rate of 0.
+    popularity: events of each item [rows]; zeros give the plain share of the catalog.
+    """
+    rows = len(tags.offsets) - 1
+    counts = np.asarray(popularity, np.float64) + 1 / max(rows, 1)
+    carried = np.repeat(counts, np.diff(tags.offsets))
+    return np.bincount(tags.tag_rows, carried, minlength=len(tags.names)) / max(counts.sum(), 1e-12)
+
+
+def tag_weights(
+    tags: Tags, rows: np.ndarray, weights: np.ndarray, base: np.ndarray, *, prior: float = 5.0, top: int = 10
+) -> list[TagWeight]:
+    """The `top` heaviest tags above their base rate, heaviest first.
+
+    rows: int [events], item rows, oldest first. weights: float [events]; those not above 0 say nothing. base: q_t.
+    prior: a of the formula. Evidence comes heaviest event first, then latest first.
+    """
+    weights = np.maximum(np.asarray(weights, np.float64), 0)
+    if not weights.sum():
+        return []
+    weights = weights / weights[weights > 0].mean()
+    counts = tags.offsets[rows + 1] - tags.offsets[rows]
+    event = np.repeat(np.arange(len(rows)), counts)
+    within = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
+    tag = tags.tag_rows[tags.offsets[rows][event] + within]
+    carried = np.bincount(tag, weights[event], minlength=len(tags.names))
+    share = (carried + prior * base) / (weights.sum() + prior)
+    bits = share * np.log2(np.divide(share, base, out=np.ones_like(share), where=base > 0))
+    best = [t for t in np.argsort(-bits, kind="stable")[:top] if bits[t] > 0]
+    order = np.lexsort((-event, -weights[event]))
+    return [
+        TagWeight(int(t), float(bits[t]), float(share[t]), float(base[t]), event[order][tag[order] == t]) for t in best
+    ]
+
+
+def blended_events(row: int, neighbours: np.ndarray, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An item as a subject: itself with half of the weight, its neighbours with the other half, by similarity.
+
+    Returns (rows, weights) for `tag_weights`, the item first; without a similar neighbour the item stands alone.
+    """
+    similarity = np.maximum(np.asarray(similarity, np.float64), 0)
+    total = similarity.sum()
+    if not total:
+        return np.array([row]), np.ones(1)
+    return np.concatenate([[row], neighbours]), np.concatenate([[1.0], similarity / total])

@@ -1,0 +1,102 @@
+"""Reasons are what the score really loses."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import planted
+import pytest
+
+from jaxrec.data.queries import QueryArrays
+from jaxrec.ranker import Query, score_all
+from jaxrec.serve.explain import Because, Reason, leave_one_out, sentence
+
+
+def score_of(ranker, data, events, item, text=None):
+    """The score by the ranker itself, all at age 0."""
+    length = ranker.history_length
+    history, weights = np.full((1, length), -1, np.int32), np.zeros((1, length), np.float32)
+    for place, (name, weight) in enumerate(events):
+        history[0, place], weights[0, place] = int(name[1:]), weight
+    features = data.users.features.encoder.encode(data_row())
+    said = np.zeros((1, planted.TEXT), np.float32) if text is None else text
+    query = Query(*map(jnp.asarray, (history, weights, np.zeros_like(weights), features, said)))
+    return float(score_all(ranker, ranker.arrays, query)[0, int(item[1:])])
+
+
+def data_row():
+    import pyarrow as pa
+
+    return pa.table({"user_id": ["asker"]})
+
+
+def test_effects_are_the_change_of_the_score(ranker, data, recommender):
+    events = [("i1", 5.0), ("i13", 1.0), ("i4", 2.0)]
+    for answer in recommender.recommend(history=events, k=6):
+        whole = score_of(ranker, data, events, answer.item_id)
+        assert answer.score == pytest.approx(whole, abs=1e-5)
+        assert answer.reason.because
+        for because in answer.reason.because:
+            without = score_of(ranker, data, [e for e in events if e[0] != because.item_id], answer.item_id)
+            assert because.effect == pytest.approx(whole - without, abs=1e-5)
+        effects = [b.effect for b in answer.reason.because]
+        assert effects == sorted(effects, reverse=True) and effects[-1] > 0
+
+
+def test_the_taste_is_the_reason(recommender):
+    answer = recommender.recommend(history=["i0", "i14", "i3"], k=1)[0]
+    alike = ("i0", "i3") if answer.item_id in {f"i{i}" for i in range(12)} else ("i14",)
+    assert answer.reason.because[0].item_id in alike
+    assert answer.reason.tags and set(answer.reason.tags) <= set(answer.tags)
+    assert answer.reason.text.startswith(f"Because you liked {answer.reason.because[0].title}")
+    assert json.loads(json.dumps(answer.to_json()))["reason"]["because"][0]["title"].endswith("<b>")
+
+
+def test_words_are_a_reason(ranker, data, recommender):
+    answers = recommender.recommend(text="funny comedy", k=5)
+    assert {r.item_id for r in answers} <= {f"i{i}" for i in range(12)}
+    assert {r.item_id for r in recommender.recommend(text="sad drama", k=5)} <= {f"i{i}" for i in range(12, 24)}
+    said = recommender.loaded.encode_text(["funny comedy"])
+    whole = score_of(ranker, data, [], answers[0].item_id, said)
+    assert answers[0].reason.text_effect == pytest.approx(
+        whole - score_of(ranker, data, [], answers[0].item_id), abs=1e-5
+    )
+    assert answers[0].reason.text == "Fits your words."
+
+
+def test_nothing_known_nothing_claimed(recommender):
+    answer = recommender.recommend(k=1)[0]
+    assert answer.reason == Reason("No single past item moved its score.")
+    assert recommender.recommend(k=1, explain=False)[0].reason is None
+
+
+def test_sentences():
+    a, b, c = (Because(t, t, e) for t, e in (("A", 3.0), ("B", 2.0), ("C", 1.0)))
+    assert sentence(Reason("", (a, b, c), ("Comedy", "War"))) == "Because you liked A and B; shares Comedy, War."
+    assert sentence(Reason("", (a,), (), 2.0)) == "Because you liked A."
+    assert sentence(Reason("", (a,), (), 4.0)) == "Fits your words; because you liked A."
+
+
+def test_repeats_are_one_event_and_only_the_last_are_tried():
+    """A score that counts distinct items: leaving one out costs exactly 1, however often it stands there."""
+    history = np.array([[3, 5, 3, 9, -1]], np.int32)
+    query = QueryArrays(
+        history,
+        (history >= 0).astype(np.float32),
+        np.zeros((1, 5), np.float32),
+        np.zeros((1, 0), np.float32),
+        np.zeros((1, 0), np.float32),
+    )
+    asked = []
+
+    def score(many, rows):
+        asked.append(many.history.shape)
+        assert (many.weights > 0).sum() == (many.history >= 0).sum()
+        return np.array([[float(len(set(h[h >= 0].tolist())))] * len(rows) for h in many.history])
+
+    effects = leave_one_out(score, query, np.array([1, 2, 4]))
+    assert effects.past.tolist() == [9, 3, 5]
+    np.testing.assert_array_equal(effects.falls, np.ones((3, 3)))
+    np.testing.assert_array_equal(effects.text, np.zeros(3))
+    assert leave_one_out(score, query, np.array([1]), last=2).past.tolist() == [9, 3]
+    assert asked == [(8, 5), (4, 5)]

@@ -1,0 +1,110 @@
+"""The classic rankers, the two-tower model and the text encoders go through the artifact as they are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import planted
+import pyarrow as pa
+import pytest
+
+from jaxrec.classic.content import ContentNeighbours
+from jaxrec.classic.ease import Ease
+from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.popularity import Popular, RecentPopular
+from jaxrec.data.queries import gather_queries
+from jaxrec.data.tokens import HashedWords
+from jaxrec.evaluate.ranking import rank_users
+from jaxrec.models.encoders.bert import Bert
+from jaxrec.models.two_tower import TwoTower
+from jaxrec.ranker import Query, rank
+from jaxrec.serve.export import export
+from jaxrec.serve.recommender import Recommender
+from jaxrec.tasks.item_table import Neighbourhood, item_table
+from jaxrec.tasks.ranker import two_tower_ranker
+from jaxrec.text_encoder import BagOfWords, BertEncode, LoadedEncoder
+
+RANKERS = [Popular(), RecentPopular(), ItemNeighbours(k=5), Ease(l2=10.0), Ease(l2=10.0, tau=5.0), ContentNeighbours()]
+
+
+def text_vectors(data) -> np.ndarray:
+    encoder = BagOfWords(dim=64).load()
+    table = encoder.tokenizer.tokenize(data.catalog.texts.to_pylist())
+    return np.asarray(encoder.encode(encoder.params, jnp.asarray(table.ids), jnp.asarray(table.mask())))
+
+
+@pytest.mark.parametrize("config", RANKERS, ids=lambda c: c.name)
+def test_classic_rankers(data, config, tmp_path):
+    ranker = config.fit(data, data.interactions, text_vectors(data))
+    histories = planted.histories(data)
+    export(ranker, data, tmp_path / "a", histories=histories, encoder=BagOfWords(dim=64).load())
+    recommender = Recommender.load(tmp_path / "a")
+    everybody = np.arange(data.num_users)
+    asked_at = np.full(data.num_users, histories.timestamps.max())
+    expected = rank_users(ranker, histories, everybody, np.ones(data.num_items, bool), k=5, asked_at=asked_at)
+    table = recommender.recommend_many(k=5)
+    assert table["item_id"].to_pylist() == data.item_map.take(expected.rows.ravel()).tolist()
+    np.testing.assert_allclose(table["score"], expected.scores.ravel(), rtol=1e-5, atol=1e-6)
+    answer = recommender.recommend(history=["i1", "i2"], k=3)
+    narrowed = isinstance(config, ItemNeighbours | ContentNeighbours)  # they choose by the size of a block
+    assert recommender.manifest.max_items == (4 * data.num_items if narrowed else None)
+    assert len(answer) == 3 and all(r.reason.text for r in answer)
+    assert len(recommender.similar("i1", k=3)) == 3 and recommender.profile(user="u0").tags[0].tag == "Comedy"
+
+
+def test_content_neighbours_place_new_items(data, tmp_path):
+    ranker = ContentNeighbours().fit(data, data.interactions, text_vectors(data))
+    export(ranker, data, tmp_path / "a", encoder=BagOfWords(dim=64).load())
+    table = pa.table({"item_id": ["n1", "n2"], "title": ["Funny film", "Sad film"], "genres": [["Comedy"], ["Drama"]]})
+    more = Recommender.load(tmp_path / "a").with_new_items(table)
+    assert [r.item_id for r in more.recommend(history=["i1"], candidates=["n1", "n2"])] == ["n1", "n2"]
+    assert [r.item_id for r in more.recommend(history=["i13"], candidates=["n1", "n2"])] == ["n2", "n1"]
+
+
+def test_the_two_tower_model(data, tmp_path):
+    text = text_vectors(data)
+    near = Neighbourhood(count=5)
+    table = item_table(data.interactions, text, data.catalog.features.values, near)
+    histories = planted.histories(data)
+    asked_at = int(histories.timestamps.max())
+    everybody = np.arange(data.num_users)
+    words = np.zeros((data.num_users, text.shape[1]), np.float32)
+    query = Query(*gather_queries(histories, everybody, 8, asked_at, data.users.features.values, words))
+    model = TwoTower()
+    params = model.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, table, query)["params"]
+    ranker = two_tower_ranker(model, params, jax.tree.map(jnp.asarray, table), near, history_length=8)
+    export(ranker, data, tmp_path / "a", histories=histories, encoder=BagOfWords(dim=64).load(), user_text=64)
+    recommender = Recommender.load(tmp_path / "a")
+    seen = gather_queries(histories, everybody, 16, asked_at).history
+    expected = rank(ranker, ranker.arrays, query, seen, jnp.ones(data.num_items, bool), k=5)
+    answers = recommender.recommend_many(k=5)
+    np.testing.assert_allclose(answers["score"], np.asarray(expected.scores).ravel(), rtol=1e-4, atol=1e-6)
+    same = np.array(answers["item_id"].to_pylist()) == data.item_map.take(np.asarray(expected.rows).ravel())
+    assert same.mean() > 0.98  # parameters are random, so a few scores nearly tie
+    more = recommender.with_new_items(pa.table({"item_id": ["n1"], "title": ["Funny film"], "genres": [["Comedy"]]}))
+    assert more.recommend(history=["n1"], text="funny", k=3)[0].reason.text
+
+
+def tiny_bert() -> LoadedEncoder:
+    module = Bert(vocab_size=50, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, max_positions=20)
+    ids = jnp.ones((1, 4), jnp.int32)
+    params = module.init(jax.random.key(0), ids, ids > 0)["params"]
+
+    class Modulo(HashedWords):
+        def _ids(self, text):
+            return [i % 50 for i in super()._ids(text)]
+
+    return LoadedEncoder(Modulo(20), params, BertEncode(module, "mean", True), None, 16, 20, 512, "")
+
+
+@pytest.mark.parametrize("encoder", [BagOfWords(dim=64).load(), tiny_bert()], ids=["words", "bert"])
+def test_encoders(data, ranker, encoder, tmp_path):
+    export(ranker, data, tmp_path / "a", encoder=encoder, item_text=planted.TEXT, user_text=planted.TEXT)
+    loaded = Recommender.load(tmp_path / "a").loaded
+    ids = np.random.default_rng(0).integers(0, 50, (3, 7)).astype(np.int32)
+    mask = np.arange(7)[None, :] < np.array([[7], [3], [1]])
+    expected = encoder.encode(encoder.params, jnp.asarray(ids), jnp.asarray(mask))
+    found = loaded.functions["encode_text"](loaded._text[1], ids, mask)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    texts = ["one", "two words and a few more", "", "three " * 40]
+    assert loaded.encode_text(texts).shape == (4, encoder.dim)
+    np.testing.assert_allclose(loaded.encode_text(texts)[1], loaded.encode_text(texts[1:2])[0], atol=1e-6)
