@@ -38,7 +38,13 @@ MAY_IMPORT = {
 FOR_ALL = {"errors", "ranker"}
 # What an artifact needs to be loaded and asked; the last two only where text or new items are embedded.
 SERVING_LIBRARIES = {"jax", "numpy", "pyarrow", "tokenizers", "safetensors"}
-SERVING_PARTS = {"jaxrec.errors", "jaxrec.data.ids", "jaxrec.data.interactions", "jaxrec.data.features"}
+SERVING_PARTS = {
+    "jaxrec.errors",
+    "jaxrec.data.ids",
+    "jaxrec.data.interactions",
+    "jaxrec.data.features",
+    "jaxrec.data.queries",
+}
 HEAVY = ("jax", "flax", "transformers", "orbax", "tensorflow_datasets", "altair", "optax", "grain", "pyarrow")
 
 
@@ -49,7 +55,7 @@ def module_name(path: Path) -> str:
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """Every module that the file imports, at the top or inside a function; `from package import module` is the module."""
+    """Every module that the file imports, at the top or inside a function; `from package import module` too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
