@@ -1,0 +1,28 @@
+"""Examples to batches through grain: shuffled by epoch, sharded by host, restartable at any step."""
+
+import numpy as np
+
+from jaxrec.data.examples import Batch, ExampleSource
+
+
+def make_batches(
+    source: ExampleSource, batch_size_global: int, seed: int, *, process_index: int = 0, process_count: int = 1
+):
+    """An endless grain iterator of this host's share of each global batch, with exact `get_state` and `set_state`.
+
+    The global batch depends on the seed and the step alone, whatever the number of hosts: every host draws the same
+    examples and gathers its own rows. Raises ValueError where the hosts do not divide the batch.
+    """
+    import grain
+
+    if batch_size_global % process_count:
+        raise ValueError(f"batch_size_global={batch_size_global} does not divide by {process_count} processes")
+    share = batch_size_global // process_count
+    mine = slice(process_index * share, (process_index + 1) * share)
+
+    def gather(which: np.ndarray, rng: np.random.Generator) -> Batch:
+        whole = source.gather(np.asarray(which), rng)
+        return Batch(*(column[mine] for column in whole))
+
+    examples = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
+    return iter(examples.batch(batch_size_global).random_map(gather).to_iter_dataset())

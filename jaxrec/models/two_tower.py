@@ -1,0 +1,74 @@
+"""The two-tower model: s(u, i) = scorer(M(u), M(i))."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from jaxrec.models.profiles.interface import Profile
+from jaxrec.models.scorers.dot import Dot
+from jaxrec.models.towers import ItemTable, ItemTower, UserTower
+from jaxrec.ranker import Query
+
+
+class TwoTower(nn.Module):
+    """An item tower, a tower for items as history tokens, a user tower and a scorer, composed by field.
+
+    There is no user id: whoever has a history, words or features can be ranked for.
+    """
+
+    item: ItemTower = ItemTower(use_neighbours=True)
+    history: ItemTower = ItemTower(id_dropout=0.0)
+    user: UserTower = UserTower()
+    scorer: nn.Module = Dot()
+
+    def items(
+        self, table: ItemTable, rows: Array | None = None, *, train: bool = False, unseen: bool = False
+    ) -> Profile:
+        """Item vectors [rows, dim]."""
+        return self.item(table, rows, train=train, unseen=unseen)
+
+    def tokens(
+        self, table: ItemTable, rows: Array | None = None, *, train: bool = False, unseen: bool = False
+    ) -> Array:
+        """Items as they are read in a history, [rows, dim]."""
+        return self.history(table, rows, train=train, unseen=unseen).vector
+
+    def users(self, query: Query, tokens: Array, *, train: bool = False) -> Profile:
+        """User vectors [batch, dim]; tokens as in `UserTower`."""
+        return self.user(query, tokens, self._words(query), train=train)
+
+    def score(self, users: Array, items: Array) -> Array:
+        """Scores float32 [batch, block]."""
+        return self.scorer(users, items).astype(jnp.float32)
+
+    def __call__(
+        self, table: ItemTable, query: Query, rows: Array | None = None, *, train: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        """Scores [batch, rows] and each part's own losses, under names such as `item/reconstruction`."""
+        items = self.items(table, rows, train=train)
+        batch, length = query.history.shape
+        if table.warm.shape[0] <= batch * length:
+            tokens = self.tokens(table, train=train)
+        else:
+            tokens = self.tokens(table, query.history.reshape(-1), train=train).reshape(batch, length, -1)
+        users = self.users(query, tokens, train=train)
+        losses = {f"item/{name}": value for name, value in items.losses.items()}
+        losses |= {f"user/{name}": value for name, value in users.losses.items()}
+        return self.score(users.vector, items.vector), losses
+
+    def _words(self, query: Query) -> Array:
+        """A sentence is read as the text of an item that has nothing else."""
+        batch = query.history.shape[0]
+        nothing = jnp.zeros((batch, self.history.dim), jnp.float32)
+        if self.history.content is None or not query.text.shape[-1]:
+            return nothing
+        alone = ItemTable(
+            text=query.text,
+            features=jnp.zeros((batch, 0), jnp.float32),
+            warm=jnp.zeros((batch,), bool),
+            neighbours=jnp.zeros((batch, 0), jnp.int32),
+            neighbour_weights=jnp.zeros((batch, 0), jnp.float32),
+            tokens=jnp.zeros((batch, 0), jnp.int32),
+        )
+        spoken = jnp.any(query.text != 0, axis=-1, keepdims=True)  # a head may make something of nothing
+        return self.history.content(alone, nothing, train=False).vector * spoken

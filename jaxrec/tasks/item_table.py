@@ -1,0 +1,43 @@
+"""The catalog as the towers read it, made once from vectors and the training events."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.models.towers import ItemTable
+from jaxrec.similarity import all_nearest, spelt_out
+
+SMALL_CATALOG = 6_000  # items; up to here the neighbour matrix is spelt out (144 MB)
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Each item's `count` nearest warm items by text, weighted by cosine^power; count=0 for none."""
+
+    count: int = 300
+    power: float = 8.0
+
+
+def item_table(
+    train: Interactions,
+    text: np.ndarray,
+    features: np.ndarray,
+    neighbourhood: Neighbourhood,
+    tokens: np.ndarray | None = None,
+) -> ItemTable:
+    """text: float32 [items, dim], unit vectors; features: float32 [items, any]; tokens: int32 [items, any] or None.
+
+    Warm is an item with a training event. Without text there are no neighbours.
+    """
+    items = len(text)
+    warm = np.bincount(train.item_rows, minlength=items) > 0
+    rows, weights = np.zeros((items, 0), np.int32), np.zeros((items, 0), np.float32)
+    if neighbourhood.count and text.shape[1]:
+        near = all_nearest(text, warm, count=neighbourhood.count, power=neighbourhood.power)
+        rows, weights = near.rows, near.weights
+        if items <= SMALL_CATALOG:
+            rows, weights = np.zeros((items, 0), np.int32), spelt_out(near, items)
+    if tokens is None:
+        tokens = np.zeros((items, 0), np.int32)
+    return ItemTable(text.astype(np.float32), features.astype(np.float32), warm, rows, weights, tokens)

@@ -1,0 +1,160 @@
+"""Learn to retrieve: the two-tower model under a ranking loss, with the profile heads' own losses beside it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import PartitionSpec
+
+from jaxrec.data.examples import Batch
+from jaxrec.losses.ranking import binary_cross_entropy, bpr, full_softmax, in_batch_softmax
+from jaxrec.models.towers import ItemTable
+from jaxrec.models.two_tower import TwoTower
+from jaxrec.ranker import Query
+
+PyTree = Any
+
+ITEM_RULES = ((r"^(text|features|warm|neighbours|neighbour_weights|tokens)$", PartitionSpec("model")),)
+"""How the item table is split: by rows over the model axis."""
+
+
+def query_of(batch: Batch) -> Query:
+    return Query(batch.history, batch.weights, batch.ages, batch.features, batch.text)
+
+
+@dataclass(frozen=True)
+class FullSoftmax:
+    """Softmax over the whole catalog, but for what was read and what has no training event."""
+
+    def rows(self, targets: Array, num_items: int, key: Array) -> Array | None:
+        return None
+
+    def __call__(self, scores: Array, rows: Array | None, log_q: Array, batch: Batch, table: ItemTable) -> Array:
+        excluded = _holds(batch.history, scores.shape[1]) | ~table.warm[None, :]
+        return full_softmax(scores, batch.targets, batch.target_weights, excluded)
+
+
+@dataclass(frozen=True)
+class InBatchSoftmax:
+    """Softmax over the items of the batch, with log-q correction where `correct` is set."""
+
+    correct: bool = True
+
+    def rows(self, targets: Array, num_items: int, key: Array) -> Array:
+        return targets.reshape(-1)
+
+    def __call__(self, scores: Array, rows: Array, log_q: Array, batch: Batch, table: ItemTable) -> Array:
+        own = _own_columns(rows, batch.targets)
+        log_q = log_q if self.correct else jnp.zeros_like(log_q)
+        return in_batch_softmax(scores, rows, log_q, batch.targets, batch.target_weights, own)
+
+
+@dataclass(frozen=True)
+class Bpr:
+    """Each target against uniformly drawn items that the batch shares."""
+
+    negatives: int = 256
+
+    def rows(self, targets: Array, num_items: int, key: Array) -> Array:
+        return _with_negatives(targets, num_items, self.negatives, key)
+
+    def __call__(self, scores: Array, rows: Array, log_q: Array, batch: Batch, table: ItemTable) -> Array:
+        return bpr(*_against_negatives(scores, rows, batch, table, self.negatives))
+
+
+@dataclass(frozen=True)
+class Bce:
+    """Each target as a yes, uniformly drawn items as a no."""
+
+    negatives: int = 256
+
+    def rows(self, targets: Array, num_items: int, key: Array) -> Array:
+        return _with_negatives(targets, num_items, self.negatives, key)
+
+    def __call__(self, scores: Array, rows: Array, log_q: Array, batch: Batch, table: ItemTable) -> Array:
+        return binary_cross_entropy(*_against_negatives(scores, rows, batch, table, self.negatives))
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Train the text encoder along. freeze_lower: n leaves the embeddings and the first n layers as they are.
+
+    max_tokens: of an item's text; longer ones are refused rather than cut unseen.
+    """
+
+    freeze_lower: int = 0
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The task of the two-tower model.
+
+    loss: the ranking loss. profile_weight: weight of the heads' own losses beside it. l2: weight of the squared sum of
+    all parameters, which keeps small data from being learned by heart. fine_tune: None keeps the encoder frozen.
+    """
+
+    model: TwoTower = TwoTower()
+    loss: FullSoftmax | InBatchSoftmax | Bpr | Bce = FullSoftmax()
+    profile_weight: float = 0.1
+    l2: float = 0.0
+    fine_tune: FineTune | None = None
+
+    def init(self, key: Array, constants: ItemTable, batch: Batch) -> PyTree:
+        rows = None if isinstance(self.loss, FullSoftmax) else jnp.zeros((1,), jnp.int32)
+        params, dropout = jax.random.split(key)
+        keys = {"params": params, "dropout": dropout}
+        return self.model.init(keys, constants, query_of(batch), rows, train=True)["params"]
+
+    def gradients(
+        self, params: PyTree, constants: ItemTable, batch: Batch, key: Array, *, axis_name: str | None = None
+    ) -> tuple[PyTree, dict[str, Array]]:
+        """Gradients of the mean over the batch, and the losses by name. `axis_name`: gather negatives over devices."""
+        (_, metrics), grads = jax.value_and_grad(self._total, has_aux=True)(params, constants, batch, key, axis_name)
+        return grads, metrics
+
+    def _total(self, params, table, batch, key, axis_name):
+        negatives_key, dropout_key = jax.random.split(key)
+        targets, log_q = batch.targets, batch.log_q.reshape(-1)
+        if axis_name is not None:
+            targets = jax.lax.all_gather(targets, axis_name, tiled=True)
+            log_q = jax.lax.all_gather(log_q, axis_name, tiled=True)
+        rows = self.loss.rows(targets, table.warm.shape[0], negatives_key)
+        scores, own_losses = self.model.apply(
+            {"params": params}, table, query_of(batch), rows, train=True, rngs={"dropout": dropout_key}
+        )
+        metrics = {"ranking": self.loss(scores, rows, log_q, batch, table).mean()}
+        metrics |= {name: value.mean() for name, value in own_losses.items()}
+        total = metrics["ranking"] + self.profile_weight * sum(v for k, v in metrics.items() if k != "ranking")
+        if self.l2:
+            total = total + self.l2 * sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params))
+        return total, {"loss": total, **metrics}
+
+
+def _holds(history: Array, num_items: int) -> Array:
+    """bool [batch, items], whether the history holds the item."""
+    batch = jnp.arange(history.shape[0])[:, None]
+    nothing = jnp.zeros((history.shape[0], num_items), bool)
+    return nothing.at[batch, jnp.where(history < 0, num_items, history)].set(True, mode="drop")
+
+
+def _own_columns(rows: Array, targets: Array) -> Array:
+    """The first column that holds each target, int32 [batch, targets]."""
+    return jnp.argmax(rows[None, None, :] == targets[:, :, None], axis=-1)
+
+
+def _with_negatives(targets: Array, num_items: int, negatives: int, key: Array) -> Array:
+    drawn = jax.random.randint(key, (negatives,), 0, num_items, dtype=targets.dtype)
+    return jnp.concatenate([drawn, targets.reshape(-1)])
+
+
+def _against_negatives(scores, rows, batch, table, negatives):
+    """Scores of the targets, of the drawn items, target weights, and which drawn items the asker does not have."""
+    drawn = rows[:negatives]
+    own = negatives + _own_columns(rows[negatives:], batch.targets)
+    positive = jnp.take_along_axis(scores, own, axis=-1)
+    has = (drawn[None, :, None] == batch.history[:, None, :]).any(axis=-1)
+    has = has | (drawn[None, :, None] == batch.targets[:, None, :]).any(axis=-1)
+    return positive, scores[:, :negatives], batch.target_weights, ~has & table.warm[drawn][None, :]

@@ -1,0 +1,97 @@
+"""Train the text encoder along with the towers: the lower layers may stay as they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.errors import UserError
+from jaxrec.models.encoders.bert import Bert, trainable_mask
+from jaxrec.models.encoders.tuned import TunedBert
+from jaxrec.models.towers import ItemTable
+from jaxrec.tasks.retrieval import Retrieval
+
+PyTree = Any
+ROWS = 256  # texts encoded at a time once training is done
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A task whose item tower reads tokens through a trained encoder, and the way in and out of it.
+
+    tokens: int32 [items, tokens]. params: the pretrained encoder.
+    """
+
+    task: Retrieval
+    tokens: np.ndarray
+    params: PyTree
+
+    @property
+    def _encoder(self) -> TunedBert:
+        return self.task.model.item.content.encoder
+
+    def warm_start(self, params: PyTree) -> PyTree:
+        """Fresh parameters with the pretrained encoder in its place."""
+        return _with_encoder(params, {"bert": self.params})
+
+    def trainable(self, params: PyTree) -> PyTree:
+        """Booleans shaped like the parameters: False for the layers that stay."""
+        everything = jax.tree.map(lambda _: True, params)
+        bert = params["item"]["content"]["encoder"]["bert"]
+        mask = trainable_mask(bert, freeze_lower=self.task.fine_tune.freeze_lower)
+        return _with_encoder(everything, {"bert": mask})
+
+    def encode_all(self, params: PyTree) -> jax.Array:
+        """The catalog's text vectors by the trained encoder, float32 [items, dim], some rows at a time."""
+        encoder = params["item"]["content"]["encoder"]
+        run = jax.jit(lambda p, tokens: self._encoder.apply({"params": p}, tokens))
+        padded = np.zeros((-(-len(self.tokens) // ROWS) * ROWS, self.tokens.shape[1]), np.int32)
+        padded[: len(self.tokens)] = self.tokens
+        blocks = [run(encoder, padded[start : start + ROWS]) for start in range(0, len(padded), ROWS)]
+        return jnp.concatenate(blocks)[: len(self.tokens)].astype(jnp.float32)
+
+    def frozen(self, params: PyTree, table: ItemTable) -> tuple[Retrieval, PyTree, ItemTable]:
+        """The same model reading vectors again: the trained encoder's."""
+        text = self.encode_all(params)
+        content = {name: value for name, value in params["item"]["content"].items() if name != "encoder"}
+        plain = params | {"item": params["item"] | {"content": content}}
+        return _with_module(self.task, None), plain, table._replace(text=text, tokens=table.tokens[:, :0])
+
+
+def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | None:
+    """What fine-tuning needs, or None where the task does not ask for it.
+
+    encoder: the loaded BERT (module, pool, normalize behind `encode`). Raises UserError for a job that reads the frozen
+    vectors elsewhere: they and the trained ones would differ.
+    """
+    if task.fine_tune is None:
+        return None
+    module = getattr(getattr(encoder, "encode", None), "module", None)
+    if not isinstance(module, Bert):
+        raise UserError("task.fine_tune needs a BERT encoder: set encoder to a TextEncoder, and give the catalog texts")
+    if task.model.item.content is None or task.model.item.use_neighbours or task.model.history.content is not None:
+        raise UserError(
+            "task.fine_tune trains the text that the item tower reads: it needs model.item.content, and "
+            "model.item.use_neighbours=false and model.history.content=none, which read the frozen vectors"
+        )
+    tokens = encoder.tokenizer.tokenize(texts).ids
+    if task.fine_tune.max_tokens < tokens.shape[1]:
+        raise UserError(
+            f"item texts have up to {tokens.shape[1]} tokens, task.fine_tune.max_tokens is {task.fine_tune.max_tokens}: "
+            "raise it, or set encoder.max_length to it"
+        )
+    tuned = TunedBert(module, encoder.encode.pool, encoder.encode.normalize, encoder.tokenizer.pad_id)
+    return Tuned(_with_module(task, tuned), tokens.astype(np.int32), encoder.params)
+
+
+def _with_module(task: Retrieval, encoder: TunedBert | None) -> Retrieval:
+    item = task.model.item
+    return replace(task, model=task.model.clone(item=item.clone(content=item.content.clone(encoder=encoder))))
+
+
+def _with_encoder(params: PyTree, encoder: PyTree) -> PyTree:
+    item = params["item"]
+    return params | {"item": item | {"content": item["content"] | {"encoder": encoder}}}
