@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import json
 import math
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -110,7 +111,7 @@ def override(config: Any, assignments: Sequence[str]) -> Any:
     """`config` with each "a.b=value" applied in order; the value is read by the type of the field.
 
     Steps of the path are field names, positions in a tuple, or keys of a dict. A nested config is replaced by naming a
-    class of the same module ("holdout=LeaveLastOut") or any of jaxrec's ("holdout=jaxrec.data.holdout:Given"); the
+    class of the same folder ("holdout=LeaveLastOut") or any of jaxrec's ("holdout=jaxrec.data.holdout:Given"); the
     fields it needs are taken from the assignments. Raises UserError for an unknown field or a value of another type.
     """
     pairs = []
@@ -165,7 +166,7 @@ def _read(value: Any, path: str, text: str, hint: Any, pairs: list[tuple[str, st
             names = ", ".join(config_fields(value))
             raise UserError(
                 f"{path}={text}: {path!r} is of class {type(value).__name__}; set its fields ({names}) "
-                "or name another class of its module"
+                "or name another class that lies beside it"
             ) from error
         raise UserError(f"{path}={text}: {error}") from error
 
@@ -173,10 +174,22 @@ def _read(value: Any, path: str, text: str, hint: Any, pairs: list[tuple[str, st
 def _named_class(text: str, value: Any) -> type | None:
     if ":" in text and text.startswith("jaxrec."):
         return _class(text)
-    if is_config(value) and text.isidentifier():
-        found = getattr(sys.modules.get(type(value).__module__), text, None)
-        return found if isinstance(found, type) and dataclasses.is_dataclass(found) else None
-    return None
+    if not (is_config(value) and text.isidentifier()):
+        return None
+    module = type(value).__module__
+    names = [module, *_siblings(module, text)]
+    found = (getattr(importlib.import_module(name), text, None) for name in names)
+    return next((c for c in found if isinstance(c, type) and dataclasses.is_dataclass(c)), None)
+
+
+def _siblings(module: str, name: str) -> list[str]:
+    """Modules of the same folder that define a class of this name; found by reading, so that no other is imported."""
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None or not module.startswith("jaxrec."):
+        return []
+    defines = re.compile(rf"^class {name}\b", re.MULTILINE)
+    files = (f for f in sorted(Path(file).parent.glob("*.py")) if defines.search(f.read_text(encoding="utf-8")))
+    return [f"{module.rpartition('.')[0]}.{f.stem}" for f in files]
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------

@@ -76,7 +76,8 @@ def parse(text: str, hint: Any, *, like: Any = None) -> Any:
             return _parse_one(text, member, like)
         except ValueError:
             continue
-    raise ValueError(f"{text!r} is not of type {type_name(hint)}")
+    only = all(get_origin(member) is Literal for member in members)
+    raise ValueError(f"{text!r} is not {'' if only else 'of type '}{type_name(hint)}")
 
 
 def _parse_one(text: str, hint: Any, like: Any) -> Any:

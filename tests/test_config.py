@@ -148,7 +148,7 @@ def test_an_override_changes_nothing_else(toys):
         ("steps=many", "steps=many: 'many' is not of type int | None"),
         ("mesh=1,2,3", "mesh=1,2,3: '1,2,3' is not of type tuple[int, int]"),
         ("head.widths=1,x", "head.widths=1,x: '1,x' is not of type tuple[int, ...]"),
-        ("compute=float16", "'float16' is not of type one of 'float32', 'bfloat16'"),
+        ("compute=float16", "'float16' is not one of 'float32', 'bfloat16'"),
         ("seed=-1", "seed=-1: seed must be 0 or more, not -1"),
         ("head=16", "head=16: 'head' is of class Autoencoder; set its fields (dim, dropout, widths, activation)"),
         ("name.x=1", "'name' is 'toy' and has no fields; 'name.x' cannot be set"),
@@ -169,6 +169,18 @@ def test_a_nested_config_is_replaced_by_the_name_of_its_class(toys):
     assert config.override(toys.Experiment(), given).holdout == toys.Given("v.csv", "007", refit=True)
     full = config.override(toys.Experiment(), ["head=jaxrec.toy_configs:Identity", "head.scale=2"])
     assert full.head == toys.Identity(scale=2.0)
+
+
+def test_a_class_may_lie_in_a_file_beside():
+    from jaxrec.data.given import Given
+    from jaxrec.data.holdout import TimeCutoff
+
+    @dataclass(frozen=True)
+    class Job:
+        holdout: TimeCutoff = TimeCutoff()
+
+    chosen = config.override(Job(), ["holdout=Given", "holdout.valid=v.csv", "holdout.test=t.csv"]).holdout
+    assert type(chosen) is Given and chosen.valid == "v.csv"
 
 
 def test_an_annotation_that_cannot_be_resolved_is_no_hindrance(toys):
