@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jaxrec.data.columns import Columns
-from jaxrec.data.features import FeatureEncoder, Features, Tags
+from jaxrec.data.columns import Columns, fit_features
+from jaxrec.data.features import Features, Tags
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,6 @@ class Catalog:
     @classmethod
     def of(cls, table: pa.Table, rows: pa.Table, columns: Columns | None = None) -> "Catalog":
         """`table`: the catalog as given, on which the encoder is fitted; `rows`: the same aligned with item rows."""
-        encoder = FeatureEncoder.fit(table, columns, id_name="item_id")
+        encoder = fit_features(table, columns, id_name="item_id")
         titles, texts = encoder.describe(rows)
         return cls(titles, texts, encoder.read_tags(rows), Features.of(rows, encoder))

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jaxrec.data.columns import Columns, as_numbers, as_strings
+from jaxrec.data.columns import Columns
+from jaxrec.data.features import as_numbers, as_strings
 from jaxrec.data.tables import Tables, require_columns
 from jaxrec.data.timestamps import EARLIEST, read_times, show
 from jaxrec.errors import DataError

@@ -1,14 +1,17 @@
-"""Rows of an item or user table to vectors, tags, titles and texts; the same code in training and in serving."""
+"""Rows of an item or user table to vectors, tags, titles and texts; the same code in training and in serving.
+
+An encoder is fitted by `columns.fit_features`; serving needs this file alone.
+"""
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jaxrec.data.columns import YEAR_NAMES, Columns, Reading, as_numbers, as_strings, read_columns, split_tags
-from jaxrec.data.columns import title_column as find_title
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 @dataclass(frozen=True)
@@ -78,24 +81,6 @@ class FeatureEncoder:
     year: str | None = None
     left_out: tuple[tuple[str, str], ...] = ()
 
-    @classmethod
-    def fit(cls, table: pa.Table, rules: Columns | None = None, *, id_name: str = "item_id") -> "FeatureEncoder":
-        """Reads each column as `rules` say, or as its values suggest. Raises DataError for a named column not there."""
-        rules = rules or Columns()
-        readings = read_columns(table, rules, id_name=id_name)
-        title = find_title(table.column_names, rules) if id_name == "item_id" else rules.title
-        of = lambda kind: [r for r in readings if r.kind == kind and r.name != title]  # noqa: E731
-        return cls(
-            id_name,
-            tuple(_fit_number(table[r.name], r.name, rules) for r in of("number")),
-            tuple(_fit_category(table[r.name], r.name, rules) for r in of("category")),
-            tuple(_fit_tags(table[r.name], r, rules) for r in of("tags")),
-            tuple(r.name for r in of("text")),
-            title,
-            next((name for name in YEAR_NAMES if name in table.column_names), None) if title else None,
-            tuple((r.name, r.why) for r in of("left out")),
-        )
-
     @property
     def names(self) -> tuple[str, ...]:
         """One name per feature: "age", "gender=F", "genres=Comedy"."""
@@ -140,7 +125,7 @@ class FeatureEncoder:
             worded = pc.match_substring_regex(words, r"\p{L}\p{L}")
             parts.append(pc.if_else(worded, words, pa.scalar(None, pa.string())))
         parts += [as_strings(_column(table, name)) for name in self.texts]
-        texts = pc.binary_join_element_wise(*parts, ". ", null_handling="skip")
+        texts = pc.fill_null(reduce(_then, parts), "")
         ids = table[self.id_name].combine_chunks() if self.id_name in table.column_names else pa.nulls(len(titles))
         return pc.coalesce(titles, ids.cast(pa.string()), ""), texts
 
@@ -206,40 +191,6 @@ def _column(table: pa.Table, name: str) -> pa.Array | pa.ChunkedArray:
     return table[name] if name in table.column_names else pa.nulls(table.num_rows, pa.string())
 
 
-def _fit_number(column: pa.ChunkedArray, name: str, rules: Columns) -> NumberColumn:
-    values, _ = as_numbers(column)
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return NumberColumn(name, 0.0, 0.0, 1.0, len(values))
-    if rules.number_fill == "most_frequent":
-        distinct, counts = np.unique(known, return_counts=True)
-        fill = distinct[counts.argmax()]
-    else:
-        fill = np.median(known) if rules.number_fill == "median" else known.mean()
-    imputed = np.where(np.isfinite(values), values, fill)
-    std = float(imputed.std())
-    return NumberColumn(name, float(fill), float(imputed.mean()), std or 1.0, len(values) - len(known))
-
-
-def _fit_category(column: pa.ChunkedArray, name: str, rules: Columns) -> CategoryColumn:
-    values = as_strings(column)
-    ordered = _by_frequency(values.drop_null())
-    fill = ordered[0] if ordered and rules.category_fill == "most_frequent" else None
-    return CategoryColumn(name, ordered, fill, values.null_count)
-
-
-def _fit_tags(column: pa.ChunkedArray, reading: Reading, rules: Columns) -> TagColumn:
-    lists = split_tags(column, reading.separator)
-    return TagColumn(reading.name, _by_frequency(lists.values)[: rules.max_tags], reading.separator)
-
-
-def _by_frequency(values: pa.Array) -> tuple[str, ...]:
-    """Distinct values, the most frequent first, ties by the alphabet."""
-    counts = pc.value_counts(values)
-    pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-    return tuple(value for value, _ in sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
-
-
 def _positions(values: pa.Array, names: tuple[str, ...]) -> np.ndarray:
     found = pc.index_in(values, value_set=pa.array(names, pa.string()))
     return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -252,6 +203,11 @@ def _hot(rows: int, parents: np.ndarray, values: pa.Array, names: tuple[str, ...
     return out
 
 
+def _then(first: pa.Array, second: pa.Array) -> pa.Array:
+    """ "first. second", or the one that is not null."""
+    return pc.coalesce(pc.binary_join_element_wise(first, second, ". "), first, second)
+
+
 def _with_year(titles: pa.Array, years: pa.Array) -> pa.Array:
     """ "Heat" and "1995" to "Heat (1995)"; a title that ends in a year in brackets stays as it is."""
     years = pc.replace_substring_regex(years, r"\.0+$", "")
@@ -261,3 +217,67 @@ def _with_year(titles: pa.Array, years: pa.Array) -> pa.Array:
     return pc.if_else(
         add, pc.binary_join_element_wise(titles, pc.binary_join_element_wise("(", years, ")", ""), " "), titles
     )
+
+
+def as_strings(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Trimmed strings, null where empty; whitespace inside runs together. Lists become joined by ", "."""
+    column = _one_chunk(column)
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = pc.binary_join(column.cast(pa.list_(pa.string())), ", ")
+    elif pa.types.is_floating(column.type):
+        column = _floats_as_strings(column)
+    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    if pc.any(pc.match_substring_regex(text, r"\s\s|[\t\r\n]")).as_py():
+        text = pc.replace_substring_regex(text, r"\s+", " ")
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+
+
+def as_numbers(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """(values float64, NaN where missing or unreadable; unreadable bool): "nan" and "inf" are read, "abc" is not."""
+    column = _one_chunk(column)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        if pa.types.is_list(column.type) or pa.types.is_temporal(column.type) or pa.types.is_boolean(column.type):
+            return np.full(len(column), np.nan), np.ones(len(column), bool)
+        values = pc.fill_null(pc.cast(column, pa.float64(), safe=False), np.nan)
+        return values.to_numpy(zero_copy_only=False), np.zeros(len(column), bool)
+    text = pc.utf8_trim_whitespace(column)
+    plain = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
+    special = pc.fill_null(pc.match_substring_regex(text, r"(?i)^[+-]?(nan|inf|infinity|null|none|na|n/a|)$"), True)
+    values = pc.cast(pc.if_else(plain, text, "nan"), pa.float64()).to_numpy(zero_copy_only=False)
+    infinite = pc.fill_null(pc.match_substring_regex(text, r"(?i)^[+-]?inf"), False).to_numpy(zero_copy_only=False)
+    unreadable = ~(pc.or_(plain, special).to_numpy(zero_copy_only=False))
+    return np.where(infinite & ~unreadable, np.inf, values), unreadable
+
+
+def split_tags(column: pa.Array | pa.ChunkedArray, separator: str) -> pa.ListArray:
+    """Trimmed tags per row; nulls and empty tags are gone. separator "[]" reads ['a', 'b'] written as text."""
+    column = _one_chunk(column)
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        lists = column.cast(pa.list_(pa.string()))
+    elif separator == "[]":
+        bare = pc.replace_substring_regex(column.cast(pa.string()), r"^\s*\[|\]\s*$", "")
+        lists = pc.split_pattern(bare, ",")
+    else:
+        text = column.cast(pa.string())
+        lists = pc.split_pattern(text, separator or "\0")
+    parents = pc.list_parent_indices(lists)
+    words = pc.utf8_trim(pc.list_flatten(lists), " \t\r\n'\"" if separator == "[]" else " \t\r\n")
+    kept = pc.fill_null(pc.and_(pc.not_equal(words, ""), pc.not_equal(words, "(no genres listed)")), False)
+    words, parents = words.filter(kept), parents.filter(kept).to_numpy(zero_copy_only=False)
+    offsets = np.zeros(len(column) + 1, np.int32)
+    np.cumsum(np.bincount(parents, minlength=len(column)), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), words)
+
+
+def _floats_as_strings(column: pa.Array) -> pa.Array:
+    values = pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False)
+    whole = np.isfinite(values) & (np.abs(values) < 2**53) & (values == np.round(values))
+    ints = pa.array(np.where(whole, values, 0).astype(np.int64)).cast(pa.string())
+    return pc.if_else(pa.array(whole), ints, pc.if_else(pc.is_finite(column), column.cast(pa.string()), ""))
+
+
+def _one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+        column = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

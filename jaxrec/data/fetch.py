@@ -124,13 +124,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
             except (OSError, DataError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
                 problems.append(str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
                 say(f"{name}: {problems[-1]}")
-    raise DataError(
-        f"{name} cannot be fetched ({'; '.join(problems)}). Download "
-        f"{' and '.join(url for _, url in resource.urls)} by hand and put {', '.join(resource.files)} into {folder}"
-        if len(resource.urls) > 1
-        else f"{name} cannot be fetched ({'; '.join(problems)}). Download {resource.urls[0][1]} by hand and put it at "
-        f"{cache_dir() / resource.urls[0][0]}"
-    )
+    addresses = " and ".join(url for _, url in resource.urls)
+    archive = resource.urls[0][0].endswith(".zip")
+    where = f"put it at {cache_dir() / resource.urls[0][0]}" if archive else f"put what it gives into {folder}"
+    raise DataError(f"{name} cannot be fetched ({'; '.join(problems)}). Download {addresses} by hand and {where}")
 
 
 def check(name: str) -> list[str]:

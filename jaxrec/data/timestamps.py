@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jaxrec.data.columns import as_numbers
+from jaxrec.data.features import as_numbers
 
 EARLIEST = 631_152_000  # 1990-01-01
 # Below 1e11 a number of seconds is before the year 5138, while one of milliseconds is before 1973; and so on by 1000.

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from jaxrec.data.columns import Columns
-from jaxrec.data.features import FeatureEncoder, Features
+from jaxrec.data.columns import Columns, fit_features
+from jaxrec.data.features import Features
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,6 @@ class Users:
     @classmethod
     def of(cls, table: pa.Table, rows: pa.Table, columns: Columns | None = None) -> "Users":
         """`table`: the user table as given, on which the encoder is fitted; `rows`: the same aligned with user rows."""
-        encoder = FeatureEncoder.fit(table, columns, id_name="user_id")
+        encoder = fit_features(table, columns, id_name="user_id")
         texts = encoder.describe(rows.select(["user_id", *encoder.texts]))[1] if encoder.texts else None
         return cls(Features.of(rows, encoder), texts)

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from jaxrec.errors import DataError
@@ -37,7 +38,7 @@ def read_delimited(
         raise DataError(f"{path}, line 1: the column name {twice!r} stands more than once")
     try:
         with pa.input_stream(str(path), compression="detect") as stream:
-            return pacsv.read_csv(
+            table = pacsv.read_csv(
                 stream,
                 pacsv.ReadOptions(
                     column_names=names, skip_rows_after_names=1, encoding="utf8" if is_utf8(encoding) else encoding
@@ -57,6 +58,31 @@ def read_delimited(
         if "UTF8" in str(error):
             raise wrong_encoding(path, encoding) from error
         raise _ragged(path, encoding, delimiter, quotes, len(names), error) from error
+    if quotes:
+        _refuse_swallowed_rows(table, path, encoding, delimiter)
+    return table
+
+
+def _refuse_swallowed_rows(table: pa.Table, path: Path, encoding: str, delimiter: str) -> None:
+    """A quote that is never closed makes one value of all rows up to the next quote; nothing else would notice."""
+    spread = any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns)
+    if not spread:
+        return
+    with _open(path) as file:
+        odd = sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b"")) % 2 == 1
+    with _open(path) as file:
+        reader, start = _rows(_text(file, encoding), delimiter, True), 1
+        for row in reader:
+            long = [value for value in row if "\n" in value]
+            # whole rows inside one value; commas and line ends also stand in prose, so there only the count can tell
+            inside = any(value.count(delimiter) >= len(row) - 1 for value in long) and delimiter != ","
+            last = odd and long and row[-1].endswith("\n")
+            if inside or last:
+                raise DataError(
+                    f"{path}, line {start}: a quote opens here and is not closed in its row: {long[0][:40]!r}. Close "
+                    "it, or if quotes are ordinary characters in this file, say --set source.quotes=false"
+                )
+            start = reader.line_num + 1
 
 
 def sniff_delimiter(text: str, quotes: bool = True) -> str:
@@ -79,6 +105,10 @@ def _rows(lines, delimiter: str, quotes: bool):
 
 def _open(path: Path):
     return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+
+
+def _text(file, encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(file, encoding="utf-8-sig" if is_utf8(encoding) else encoding, newline="")
 
 
 def _sample(path: Path) -> bytes:
@@ -120,13 +150,15 @@ def wrong_encoding(path: Path, encoding: str) -> DataError:
     """Names the encoding that reads the file, and where it stops being what it was said to be."""
     with _open(path) as file:
         data = file.read()
+    begin, where = 0, ""
     try:
         data.decode(encoding)
-        where = ""
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        where = f" (line {line}, byte {data[error.start]:#04x})"
-    name = guess_encoding(data)
+        begin, where = data.rfind(b"\n", 0, error.start) + 1, f" (line {line}, byte {data[error.start]:#04x})"
+    window = data[begin : begin + SAMPLE_BYTES]
+    window = window[: window.rfind(b"\n") + 1] or window  # whole lines, so no character is cut
+    name = guess_encoding(window)
     return DataError(
         f"{path} is not {encoding.upper()} text{where}; it reads as {name.upper()}: say --set source.encoding={name}"
     )
@@ -150,8 +182,7 @@ def guess_encoding(data: bytes) -> str:
 def _ragged(path: Path, encoding: str, delimiter: str, quotes: bool, width: int, error: Exception) -> DataError:
     """The first row whose number of fields differs from the header's."""
     with _open(path) as file:
-        lines = io.TextIOWrapper(file, encoding="utf-8-sig" if is_utf8(encoding) else encoding, newline="")
-        reader, start = _rows(lines, delimiter, quotes), 1
+        reader, start = _rows(_text(file, encoding), delimiter, quotes), 1
         try:
             for row in reader:
                 if row and len(row) != width:

@@ -31,7 +31,8 @@ LINKS = ("A story of {0}, {1} and {2}.", "{0} and {1} meet a {2}.", "Nothing but
 
 @dataclass(frozen=True)
 class Synthetic:
-    """users x items with `tastes` kinds; each user likes one or two kinds and takes `loyalty` of the events from them.
+    """users x items with `tastes` kinds; each user likes two kinds, the first most, and takes about `loyalty` of the
+    events from them (somewhat less, since nothing is taken twice).
 
     Popularity inside a kind falls as 1 / rank ** 0.7, so it is something to learn beside the taste. Texts use the
     words of the item's kind. `new_items` of the catalog have no interactions. Events are spread over `days`, each

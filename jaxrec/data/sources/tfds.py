@@ -1,6 +1,10 @@
 """TensorFlow Datasets without TensorFlow: data sets prepared as array_record, and MovieLens by its TFDS name."""
 
+import importlib.resources
+import importlib.resources.abc
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,10 +123,12 @@ def _prepare_movielens(config: str) -> Any:
     if config not in known:
         raise UserError(f"TFDS has no MovieLens {config!r}; it has {', '.join(known)}")
     builder = movielens.Movielens(config=config, data_dir=str(cache_dir() / "tfds"), file_format="array_record")
-    # the parser opens files by tf.io.gfile alone; plain open does the same without TensorFlow
+    # the parser needs TensorFlow for tf.io.gfile alone, where plain open does the same; and the builder imports
+    # importlib_resources, which TFDS does not declare, for what the standard library has too
     plain = SimpleNamespace(io=SimpleNamespace(gfile=SimpleNamespace(GFile=open)))
+    spare = {} if find_spec("importlib_resources") else {"importlib_resources": importlib.resources}
     try:
-        with mock.patch.object(movielens_parsing, "tf", plain):
+        with mock.patch.object(movielens_parsing, "tf", plain), mock.patch.dict(sys.modules, spare):
             builder.download_and_prepare()
     except Exception as error:
         raise DataError(
