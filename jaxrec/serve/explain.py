@@ -18,11 +18,15 @@ LAST_ITEMS = 50
 
 @dataclass(frozen=True)
 class Because:
-    """A past item and by how much the score falls without it."""
+    """A past item and by how much the score falls without it.
+
+    liked: its latest event weighs at least as much as an ordinary one; a low rating may move a score as well.
+    """
 
     item_id: str
     title: str
     effect: float
+    liked: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,13 @@ class Reason:
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """past: int [p], distinct item rows, latest first. scores: [r]. falls: [p, r]; text: [r], of the words."""
+    """past: int [p], distinct item rows, latest first. scores: [r]. falls: [p, r]; text: [r], of the words.
+
+    weights: float [p], of each item's latest event.
+    """
 
     past: np.ndarray
+    weights: np.ndarray
     scores: np.ndarray
     falls: np.ndarray
     text: np.ndarray
@@ -57,7 +65,12 @@ def leave_one_out(
     the history more than once is left out altogether.
     """
     history = query.history[0]
-    past = np.array(list(dict.fromkeys(history[history >= 0][::-1].tolist())), np.int32)[:last]
+    latest_first = zip(history[::-1].tolist(), query.weights[0][::-1].tolist(), strict=True)
+    weight_of: dict[int, float] = {}
+    for row, weight in latest_first:
+        weight_of.setdefault(row, weight)
+    weight_of.pop(-1, None)
+    past = np.array(list(weight_of), np.int32)[:last]
     batch = power_of_two(len(past) + 2)
     fields = {name: np.repeat(values, batch, axis=0) for name, values in query._asdict().items()}
     for place, row in enumerate(past, start=1):
@@ -70,19 +83,27 @@ def leave_one_out(
     padded = np.resize(rows, power_of_two(len(rows))).astype(np.int32)
     scores = np.asarray(score(QueryArrays(**fields), padded), np.float64)[:, : len(rows)]
     falls = scores[0] - scores[1:]
-    return Effects(past, scores[0], falls[: len(past)], falls[len(past)])
+    return Effects(past, np.array(list(weight_of.values()))[:last], scores[0], falls[: len(past)], falls[len(past)])
 
 
-def reasons(items: StoredItems, rows: np.ndarray, effects: Effects, *, at_most: int = 3) -> list[Reason]:
-    """One reason for each of `rows`."""
-    return [_reason(items, int(row), effects, column, at_most) for column, row in enumerate(rows)]
+def reasons(
+    items: StoredItems, rows: np.ndarray, effects: Effects, *, liked_from: float, at_most: int = 3
+) -> list[Reason]:
+    """One reason for each of `rows`. liked_from: the weight from which on an event tells of liking."""
+    return [_reason(items, int(row), effects, column, liked_from, at_most) for column, row in enumerate(rows)]
 
 
-def _reason(items: StoredItems, row: int, effects: Effects, column: int, at_most: int) -> Reason:
+def _reason(items: StoredItems, row: int, effects: Effects, column: int, liked_from: float, at_most: int) -> Reason:
     falls = effects.falls[:, column]
     strongest = [p for p in np.argsort(-falls, kind="stable")[:at_most] if falls[p] > 0.05 * max(falls.max(), 0) > 0]
     because = tuple(
-        Because(items.id(effects.past[p]), items.title(effects.past[p]), float(falls[p])) for p in strongest
+        Because(
+            items.id(effects.past[p]),
+            items.title(effects.past[p]),
+            float(falls[p]),
+            bool(effects.weights[p] >= liked_from),
+        )
+        for p in strongest
     )
     theirs = {tag for p in strongest for tag in items.tags.of(effects.past[p])}
     reason = Reason("", because, tuple(t for t in items.tags.of(row) if t in theirs), float(effects.text[column]))
@@ -96,11 +117,18 @@ def sentence(reason: Reason) -> str:
     if reason.text_effect > max(strongest, 0):
         parts.append("Fits your words")
     if reason.because:
-        titles = [because.title for because in reason.because[:2]]
-        parts.append(f"because you liked {' and '.join(titles)}")
+        first, *second = reason.because[:2]
+        said = f"because you {_verb(first)} {first.title}"
+        for other in second:
+            said += f" and {other.title}" if other.liked == first.liked else f" and {_verb(other)} {other.title}"
+        parts.append(said)
     if reason.tags:
         parts.append(f"shares {', '.join(reason.tags[:4])}")
     if not parts:
         return "No single past item moved its score."
     whole = "; ".join(parts)
     return whole[0].upper() + whole[1:] + "."
+
+
+def _verb(because: Because) -> str:
+    return "liked" if because.liked else "know"

@@ -94,7 +94,8 @@ class Recommender:
         rows = rows[0, :k][rows[0, :k] >= 0]
         why = [None] * len(rows)
         if explain and len(rows):
-            why = reasons(loaded.catalog, rows, leave_one_out(loaded.score_rows, query, rows))
+            effects = leave_one_out(loaded.score_rows, query, rows)
+            why = reasons(loaded.catalog, rows, effects, liked_from=self.manifest.default_weight)
         return self._listed(rows, scores[0], why)
 
     def recommend_many(

@@ -44,9 +44,16 @@ def base_rates(tags: Tags, popularity: np.ndarray) -> np.ndarray:
 
 
 def tag_weights(
-    tags: Tags, rows: np.ndarray, weights: np.ndarray, base: np.ndarray, *, prior: float = 5.0, top: int = 10
+    tags: Tags,
+    rows: np.ndarray,
+    weights: np.ndarray,
+    base: np.ndarray,
+    *,
+    prior: float = 5.0,
+    top: int = 10,
+    least: float = 0.01,
 ) -> list[TagWeight]:
-    """The `top` heaviest tags above their base rate, heaviest first.
+    """The `top` heaviest tags of at least `least` bits, heaviest first.
 
     rows: int [events], item rows, oldest first. weights: float [events]; those not above 0 say nothing. base: q_t.
     prior: a of the formula. Evidence comes heaviest event first, then latest first.
@@ -62,7 +69,7 @@ def tag_weights(
     carried = np.bincount(tag, weights[event], minlength=len(tags.names))
     share = (carried + prior * base) / (weights.sum() + prior)
     bits = share * np.log2(np.divide(share, base, out=np.ones_like(share), where=base > 0))
-    best = [t for t in np.argsort(-bits, kind="stable")[:top] if bits[t] > 0]
+    best = [t for t in np.argsort(-bits, kind="stable")[:top] if bits[t] >= least]
     order = np.lexsort((-event, -weights[event]))
     return [
         TagWeight(int(t), float(bits[t]), float(share[t]), float(base[t]), event[order][tag[order] == t]) for t in best

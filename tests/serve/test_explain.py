@@ -49,6 +49,8 @@ def test_the_taste_is_the_reason(recommender):
     assert answer.reason.because[0].item_id in alike
     assert answer.reason.tags and set(answer.reason.tags) <= set(answer.tags)
     assert answer.reason.text.startswith(f"Because you liked {answer.reason.because[0].title}")
+    told = recommender.recommend(history=[("i0", 1.0), ("i3", 5.0)], k=1)[0].reason
+    assert {b.item_id: b.liked for b in told.because} == {"i0": False, "i3": True}
     assert json.loads(json.dumps(answer.to_json()))["reason"]["because"][0]["title"].endswith("<b>")
 
 
@@ -74,6 +76,9 @@ def test_sentences():
     a, b, c = (Because(t, t, e) for t, e in (("A", 3.0), ("B", 2.0), ("C", 1.0)))
     assert sentence(Reason("", (a, b, c), ("Comedy", "War"))) == "Because you liked A and B; shares Comedy, War."
     assert sentence(Reason("", (a,), (), 2.0)) == "Because you liked A."
+    hated = Because("D", "D", 1.0, liked=False)
+    assert sentence(Reason("", (a, hated))) == "Because you liked A and know D."
+    assert sentence(Reason("", (hated, hated))) == "Because you know D and D."
     assert sentence(Reason("", (a,), (), 4.0)) == "Fits your words; because you liked A."
 
 
@@ -95,7 +100,7 @@ def test_repeats_are_one_event_and_only_the_last_are_tried():
         return np.array([[float(len(set(h[h >= 0].tolist())))] * len(rows) for h in many.history])
 
     effects = leave_one_out(score, query, np.array([1, 2, 4]))
-    assert effects.past.tolist() == [9, 3, 5]
+    assert effects.past.tolist() == [9, 3, 5] and effects.weights.tolist() == [1, 1, 1]
     np.testing.assert_array_equal(effects.falls, np.ones((3, 3)))
     np.testing.assert_array_equal(effects.text, np.zeros(3))
     assert leave_one_out(score, query, np.array([1]), last=2).past.tolist() == [9, 3]

@@ -11,7 +11,10 @@ from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
+from jaxrec.data.cleaning import clean
+from jaxrec.data.dataset import index_ids
 from jaxrec.data.queries import gather_queries
+from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.data.tokens import HashedWords
 from jaxrec.evaluate.ranking import rank_users
 from jaxrec.models.encoders.bert import Bert
@@ -49,6 +52,19 @@ def test_classic_rankers(data, config, tmp_path):
     assert recommender.manifest.max_items == (4 * data.num_items if narrowed else None)
     assert len(answer) == 3 and all(r.reason.text for r in answer)
     assert len(recommender.similar("i1", k=3)) == 3 and recommender.profile(user="u0").tags[0].tag == "Comedy"
+
+
+def test_all_users_of_movielens_get_the_same_ten(tmp_path):
+    data = index_ids(clean(MovieLens().load())[0])
+    ranker = Ease().fit(data, data.interactions)
+    histories = planted.histories(data)
+    export(ranker, data, tmp_path / "a", histories=histories)
+    asked_at = np.full(data.num_users, histories.timestamps.max())
+    everybody, all_items = np.arange(data.num_users), np.ones(data.num_items, bool)
+    expected = rank_users(ranker, histories, everybody, all_items, k=10, asked_at=asked_at)
+    table = Recommender.load(tmp_path / "a").recommend_many(k=10)
+    assert data.num_users == 943
+    assert table["item_id"].to_pylist() == data.item_map.take(expected.rows.ravel()).tolist()
 
 
 def test_content_neighbours_place_new_items(data, tmp_path):
