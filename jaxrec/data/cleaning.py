@@ -172,9 +172,10 @@ def _clean_ratings(log: pa.Table, rules: Cleaning, origin: str, counts: list[Cou
     values, unreadable = as_numbers(log["rating"])
     empty = np.isnan(values) & ~unreadable
     if unreadable.sum() > len(values) / 2:
-        first = log["rating"][int(unreadable.argmax())].as_py()
+        first = str(log["rating"][int(unreadable.argmax())].as_py())
+        comma = " Write decimals with a point, 4.5." if "," in first else ""
         raise DataError(
-            f"{origin}: most ratings are no numbers, first {str(first)!r}. "
+            f"{origin}: most ratings are no numbers, first {first!r}.{comma} "
             "If the column is no rating, say --set cleaning.ratings=implicit"
         )
     text = as_strings(log["rating"]) if empty.any() else None

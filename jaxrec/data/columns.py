@@ -115,6 +115,10 @@ def _inferred(column: pa.ChunkedArray, name: str, rules: Columns) -> Reading:
         return Reading(name, "left out", "empty")
     distinct = len(pc.unique(filled))
     values, unreadable = as_numbers(filled)
+    coded = name.lower() == "id" or name.lower().endswith("_id") or name.endswith(("Id", "ID"))
+    repeated = distinct <= rules.max_categories and distinct * 2 <= len(filled)
+    if coded:
+        return Reading(name, "category" if repeated else "left out", f"an id by its name, {distinct} distinct")
     if not unreadable.any() and np.isfinite(values).any():
         if pc.any(pc.match_substring_regex(filled, r"^0\d|^\d{16,}$")).as_py():
             return Reading(name, "left out", f"codes, {distinct} distinct")
@@ -126,7 +130,7 @@ def _inferred(column: pa.ChunkedArray, name: str, rules: Columns) -> Reading:
     separator = _separator(column, name)
     if separator:
         return Reading(name, "tags", f"several values, split at {separator!r}", separator)
-    if distinct <= rules.max_categories and distinct * 2 <= len(filled):
+    if repeated:
         return Reading(name, "category", f"{distinct} distinct values")
     words = pc.mean(pc.add(pc.count_substring(filled, " "), 1)).as_py()
     if words >= 2 or _share(filled, r"\p{Han}|\p{Hiragana}|\p{Katakana}|\p{Hangul}") > 0.5:

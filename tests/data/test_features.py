@@ -54,13 +54,15 @@ def test_many_rows_make_categories_and_zip_codes_are_left_out():
             "zip_code": [f"{90000 + i}" if i % 9 else "T8H1N" for i in range(n)],
             "hash": [str(10**17 + i) for i in range(n)],
             "about": [f"I like films of kind {i}" for i in range(n)],
+            "region_id": [str(i % 7) for i in range(n)],
+            "accountId": [str(i) for i in range(n)],
             "age": [str(20 + i % 50) for i in range(n)],
         }
     )
     encoder = fit_features(users, id_name="user_id")
-    assert encoder.names == ("age", "gender=F", "gender=M")
+    assert encoder.names == ("age", "gender=F", "gender=M", *(f"region_id={k}" for k in range(7)))
     assert encoder.texts == ("about",)
-    assert [name for name, _ in encoder.left_out] == ["zip_code", "hash"]
+    assert [name for name, _ in encoder.left_out] == ["zip_code", "hash", "accountId"]
 
 
 @pytest.mark.parametrize("separator", ["|", ", ", ";"])

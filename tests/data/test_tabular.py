@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jaxrec.data.sources.delimited import guess_encoding
 from jaxrec.data.sources.tabular import Tabular
 from jaxrec.errors import DataError, UserError
 
@@ -38,6 +39,26 @@ def test_delimiters_line_ends_and_byte_order_marks(tmp_path, delimiter, newline,
     assert ids(log) == ["007", "8"]
     assert ids(log, "item_id") == ["00", "é1"]
     assert log["timestamp"].to_pylist() == ["880000000", "880000001"]
+
+
+def test_blank_lines_are_skipped_also_before_the_header(tmp_path):
+    log = load(write(tmp_path, "\n\r\n" + LOG.replace("8,", "\n8,"))).interactions
+    assert ids(log) == ["007", "8"]
+
+
+@pytest.mark.parametrize(
+    "text, encoding",
+    [
+        ("张,1\n", "gbk"),
+        ("流浪地球,霸王别姬", "gbk"),
+        ("流浪地球,霸王別姬", "big5"),
+        ("café été", "latin-1"),
+        ("ête", "latin-1"),
+    ],
+)
+def test_encodings_are_guessed_from_a_few_letters(text, encoding):
+    assert guess_encoding(text.encode(encoding)) == encoding
+    assert guess_encoding(text.encode()) == "utf-8"
 
 
 def test_a_stated_delimiter_wins(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,7 +42,10 @@ def read_delimited(
             table = pacsv.read_csv(
                 stream,
                 pacsv.ReadOptions(
-                    column_names=names, skip_rows_after_names=1, encoding="utf8" if is_utf8(encoding) else encoding
+                    column_names=names,
+                    skip_rows=_blank_lines(head),
+                    skip_rows_after_names=1,  # the header
+                    encoding="utf8" if is_utf8(encoding) else encoding,
                 ),
                 pacsv.ParseOptions(delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes),
                 pacsv.ConvertOptions(
@@ -101,6 +105,11 @@ def sniff_delimiter(text: str, quotes: bool = True) -> str:
 def _rows(lines, delimiter: str, quotes: bool):
     csv.field_size_limit(1 << 30)
     return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+
+
+def _blank_lines(text: str) -> int:
+    """Empty lines before the header."""
+    return next((n for n, line in enumerate(io.StringIO(text)) if line.strip("\r\n")), 0)
 
 
 def _open(path: Path):
@@ -165,18 +174,22 @@ def wrong_encoding(path: Path, encoding: str) -> DataError:
 
 
 def guess_encoding(data: bytes) -> str:
-    """utf-8, gbk, shift_jis, big5 or latin-1, by what decodes to common letters."""
-    for name, common in (("utf-8", None), ("gbk", ("\u4e00", "\u9fff")), ("big5", ("\u4e00", "\u9fff"))):
+    """utf-8, gbk, big5 or latin-1, by what decodes, and by the second bytes of wide characters."""
+    decoded = {}
+    for name in ("utf-8", "gbk", "big5"):
         try:
-            text = data.decode(name)
+            decoded[name] = data.decode(name)
         except UnicodeDecodeError:
             continue
-        wide = [c for c in text if ord(c) > 127]
-        if common is None or (wide and sum(common[0] <= c <= common[1] for c in wide) > 0.6 * len(wide)):
-            pairs = sum(ord(a) > 127 and ord(b) > 127 for a, b in zip(text, text[1:], strict=False))
-            if common is None or pairs > 0.2 * len(wide):  # lone wide characters among Latin letters are accents
-                return name
-    return "latin-1"
+    if "utf-8" in decoded:
+        return "utf-8"
+    # common Chinese characters have a high second byte in GBK; an accented Latin letter is followed by a plain one
+    seconds = [pair[1] for pair in re.findall(rb"[\x81-\xfe][\x40-\xfe]", data)]
+    if "gbk" in decoded and sum(byte >= 0xA1 for byte in seconds) > 0.8 * len(seconds):
+        return "gbk"
+    wide = re.findall(r"[\u4e00-\u9fff]", decoded.get("big5", ""))
+    runs = re.findall(r"[\u4e00-\u9fff]{2,}", decoded.get("big5", ""))
+    return "big5" if wide and sum(map(len, runs)) > 0.5 * len(wide) else "latin-1"
 
 
 def _ragged(path: Path, encoding: str, delimiter: str, quotes: bool, width: int, error: Exception) -> DataError:
