@@ -89,20 +89,30 @@ host_setup() {
 }
 
 host_run() {
-  local hosts id pid
+  local hosts id run line ended="jaxrec train ended on this host with exit code"
   host_setup
   cd -- "$root"
   hosts=$(metadata worker-network-endpoints)  # a,b,c or name:id:address,...; the first is process 0
   id=$(metadata agent-worker-number)
   IFS=, read -r -a hosts <<<"$hosts"
   mkdir -p runs
-  # In the background, with no ties to the connection: a broken one ends what is shown, not the run.
-  nohup "$venv/bin/jaxrec" train "$@" --coordinator "${hosts[0]##*:}:8476" --num-processes "${#hosts[@]}" \
-    --process-id "$id" >runs/tpu_vm.log 2>&1 </dev/null &
-  pid=$!
-  printf '%s\n' "$pid" >runs/tpu_vm.pid
-  tail -n +1 -s 0.5 -f --pid="$pid" runs/tpu_vm.log || true
-  wait "$pid"
+  : >runs/tpu_vm.log
+  # In the background and deaf to a hang-up: a broken connection ends what is shown, not the run.
+  (
+    trap '' HUP
+    "$venv/bin/jaxrec" train "$@" --coordinator "${hosts[0]##*:}:8476" --num-processes "${#hosts[@]}" --process-id "$id" &
+    printf '%s\n' "$!" >runs/tpu_vm.pid
+    status=0
+    wait "$!" || status=$?
+    printf '%s %s\n' "$ended" "$status"
+    exit "$status"
+  ) >>runs/tpu_vm.log 2>&1 </dev/null &
+  run=$!
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    [[ $line != "$ended "* ]] || break
+  done < <(tail -n +1 -f --pid=$$ runs/tpu_vm.log)
+  wait "$run"
 }
 
 # --------------------------------------------------------------------------------------------------------------------

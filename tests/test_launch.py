@@ -21,7 +21,7 @@ case "$1 $2" in
   "-m pip") if [[ $3 == install ]]; then
       [[ -z $PIP_FAILS ]] || { echo "no registry answers"; exit 7; }
       command=$(dirname "$0")/jaxrec
-      printf '#!/usr/bin/env bash\\nprintf "<%%s>" "$@"\\n' > "$command" && chmod +x "$command"
+      printf '#!/usr/bin/env bash\\nprintf "<%%s>" "$@"; echo\\n' > "$command" && chmod +x "$command"
     fi ;;
   "-m pytest") printf "<%s>" "$@"; exit "${PYTEST_EXIT:-0}" ;;
 esac
@@ -67,6 +67,7 @@ def clone(tmp_path):
 
 def test_shellcheck_finds_nothing():
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert shellcheck, "shellcheck is missing: pip install -e '.[test]'"
     result = subprocess.run([shellcheck, "-x", *SCRIPTS], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout + result.stderr == ""
 
@@ -76,7 +77,7 @@ def test_start_takes_the_newest_working_python_and_runs_the_demo(clone):
     clone.python("3.12.4", clone.home / ".pyenv/versions/3.12.4/bin/python")
     write_script(clone.bin / "python3.13", "#!/usr/bin/env bash\necho shim: not installed >&2; exit 127\n")
     result = clone.run("launch/start.sh", "--workdir", "my runs", "")
-    assert (result.returncode, result.stdout) == (0, "<demo><--workdir><my runs><>")
+    assert (result.returncode, result.stdout) == (0, "<demo><--workdir><my runs><>\n")
     assert clone.called("pip install") == [
         "3.12.4 -m pip install --disable-pip-version-check --no-input -e .",
     ]
@@ -89,7 +90,7 @@ def test_a_second_call_installs_nothing_and_says_nothing(clone):
     clone.python("3.13.0")
     clone.run("launch/start.sh")
     result = clone.run("launch/start.sh")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "<demo>", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "<demo>\n", "")
     assert not clone.called("-m")
 
 
@@ -123,14 +124,14 @@ def test_half_an_environment_is_made_again(clone):
     clone.python("3.13.0")
     clone.venv.mkdir()
     (clone.venv / "pyvenv.cfg").touch()
-    assert clone.run("launch/start.sh").stdout == "<demo>"
+    assert clone.run("launch/start.sh").stdout == "<demo>\n"
     for stamp in clone.venv.glob("*.stamp"):
         stamp.unlink()  # as after an interruption while pip was running
     (clone.venv / "half").touch()
-    assert clone.run("launch/start.sh").stdout == "<demo>"
+    assert clone.run("launch/start.sh").stdout == "<demo>\n"
     assert clone.called("-m venv") and not (clone.venv / "half").exists()
     (clone.venv / "bin/python").unlink()
-    assert clone.run("launch/start.sh").stdout == "<demo>"
+    assert clone.run("launch/start.sh").stdout == "<demo>\n"
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(clone):
@@ -147,7 +148,7 @@ def test_a_failing_pip_shows_its_log_and_is_tried_again(clone):
     result = clone.run("launch/start.sh", PIP_FAILS="1")
     assert (result.returncode, result.stdout) == (7, "")
     assert "no registry answers" in result.stderr and "Setting up failed (exit code 7)" in result.stderr
-    assert clone.run("launch/start.sh").stdout == "<demo>"
+    assert clone.run("launch/start.sh").stdout == "<demo>\n"
 
 
 def test_no_working_python_says_what_to_install(clone):
@@ -290,7 +291,8 @@ def test_a_host_finds_its_place_and_passes_the_line_on(clone, endpoints, coordin
     result = clone.run("launch/tpu_vm.sh", "host-run", "--", *TRAIN)
     expected = ["train", *TRAIN, "--coordinator", coordinator, "--num-processes", count, "--process-id", "1"]
     assert result.returncode == 0
-    assert result.stdout == "".join(f"<{word}>" for word in expected)
+    ended = "jaxrec train ended on this host with exit code 0\n"
+    assert result.stdout == "".join(f"<{word}>" for word in expected) + "\n" + ended
     assert (clone.root / "runs/tpu_vm.log").read_text() == result.stdout
     assert clone.called("pip install")[0].endswith("-e . jax[tpu]")
 
@@ -301,4 +303,5 @@ def test_a_host_passes_on_the_exit_code_of_training(clone):
     clone.run("launch/tpu_vm.sh", "host-setup")
     write_script(clone.venv / "bin/jaxrec", "#!/usr/bin/env bash\necho diverged >&2\nexit 3\n")
     result = clone.run("launch/tpu_vm.sh", "host-run", "--", *TRAIN)
-    assert (result.returncode, result.stdout) == (3, "diverged\n")
+    assert result.returncode == 3
+    assert result.stdout == "diverged\njaxrec train ended on this host with exit code 3\n"
