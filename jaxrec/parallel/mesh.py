@@ -19,7 +19,7 @@ Strategy = Literal["jit", "pmap"]
 class MeshShape:
     """How many devices along each axis. -1 takes what the other axis leaves.
 
-    strategy: "jit" shards by the partition rules; "pmap" maps the data axis and needs model=1.
+    strategy: "jit" shards by the partition rules; "pmap" maps the data axis, within one process and with model=1.
     """
 
     data: int = -1
@@ -49,6 +49,11 @@ class MeshShape:
             raise UserError(f"mesh.strategy is {self.strategy!r}; it must be 'jit' or 'pmap'")
         if self.strategy == "pmap" and self.model != 1:
             raise UserError(f"mesh.strategy='pmap' maps the data axis only: set mesh.model=1 (it is {self.model})")
+        if self.strategy == "pmap" and jax.process_count() > 1:
+            raise UserError(
+                "mesh.strategy='pmap' works within one process (its arrays belong to their process and cannot be saved "
+                "together): set mesh.strategy='jit'"
+            )
         sizes = {"data": self.data, "model": self.model}
         for name, size in sizes.items():
             if size == 0 or size < -1:

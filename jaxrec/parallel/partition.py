@@ -23,7 +23,7 @@ Rules = tuple[tuple[str, P], ...]
 SMALL_BYTES = 64 * 2**20
 
 PARAM_RULES: Rules = (
-    (r"(position|token_type|segment)\w*/embedding$", P()),  # few rows, read by every token
+    (r"(position|token_type|segment)[^/]*/embedding$", P()),  # few rows, read by every token
     (r"(^|/)embedding$", P(MODEL)),
     (r"(^|/)(kernel|bias|scale|w|b)$", P()),
     (r"(^|/)(alpha|temperature|log_temperature|logit_scale)$", P()),
@@ -79,6 +79,8 @@ def fitted_spec(name: str, leaf: Any, spec: P, mesh: Mesh) -> P:
     cannot be split at all is kept on every device. A larger one raises UserError.
     """
     shape = leaf.shape
+    if 0 in shape:
+        return P()
     if len(spec) > len(shape):
         raise UserError(f"partition rule {spec} has more axes than {name!r} {list(shape)}")
     axes = [*spec, *[None] * (len(shape) - len(spec))]

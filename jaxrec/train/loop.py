@@ -16,7 +16,6 @@ from jaxrec.parallel.compile import compile_step
 from jaxrec.parallel.mesh import DATA, Strategy
 from jaxrec.parallel.partition import CONSTANT_RULES, PARAM_RULES, Rules
 from jaxrec.parallel.placement import place, place_batch, place_constants
-from jaxrec.train.checkpoints import Checkpoints, abstract
 from jaxrec.train.logs import RunLog
 from jaxrec.train.optimizers import OptimizerConfig
 from jaxrec.train.preemption import StopRequest
@@ -114,11 +113,16 @@ def fit(
 ) -> FitResult:
     """Train, or go on where the run in `workdir` stopped, or say that it is done.
 
-    constants: host arrays, placed once. init_batch: one host batch, for shapes. validate: placed parameters ->
-    metrics. trainable: abstract parameters -> booleans of the same shape. warm_start: fresh parameters -> the same
+    constants: host arrays, placed once. batches: endless, this process's part (`data_shard`). init_batch: one such
+    batch, for shapes. validate: placed parameters -> metrics; it keeps none of them, as the next step donates their
+    memory. trainable: abstract parameters -> booleans of the same shape. warm_start: fresh parameters -> the same
     with pretrained values; called on a fresh start only. Raises DivergedError, Preempted, CheckpointError, UserError.
     """
+    from jaxrec.train.checkpoints import Checkpoints, abstract  # orbax, only where something is trained
+
     workdir = Path(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"workdir {workdir} is a file: give a folder")
     train.check(mesh)
     log = RunLog(workdir, train.num_steps, speaks=jax.process_index() == 0, quiet=quiet)
     checkpoints = Checkpoints(workdir, keep=train.keep, say=log.line)

@@ -82,7 +82,7 @@ def unpack_position(packed: Any) -> Any:
     return base64.b64decode(packed["base64"]) if "base64" in packed else packed["json"]
 
 
-MAY_DIFFER = ("mesh", "train.log_every", "train.checkpoint_every", "train.keep")
+MAY_DIFFER = ("name", "baselines", "mesh", "train.log_every", "train.checkpoint_every", "train.keep")
 """Fields of an experiment that change how it runs and not what it learns."""
 
 

@@ -38,6 +38,14 @@ def test_a_mesh_that_cannot_be_says_what_can(shape, message):
         shape.make()
 
 
+def test_several_processes_use_every_device_and_no_pmap(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="mesh of 4 x 1 leaves 4 of 8 devices idle"):
+        MeshShape(data=4).make()
+    with pytest.raises(UserError, match="set mesh.strategy='jit'"):
+        MeshShape(strategy="pmap").make()
+
+
 def test_start_distributed_needs_all_or_nothing():
     assert start_distributed(None, None, None) is False
     with pytest.raises(UserError, match="missing: num_processes, process_id"):

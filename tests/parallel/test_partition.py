@@ -55,6 +55,7 @@ def test_tables_that_do_not_divide_split_their_columns_or_stay_whole():
     assert fitted_spec("t", array(1682, 64), P("model"), mesh) == P(None, "model")
     assert fitted_spec("t", array(1682, 19), P("model"), mesh) == P()
     assert fitted_spec("t", array(1682), P("model"), mesh) == P()
+    assert fitted_spec("nothing", array(1684, 0), P("model"), mesh) == P()
     with pytest.raises(UserError, match=r"'t' \[10000001, 19\] cannot be split over mesh.model=4"):
         fitted_spec("t", array(10_000_001, 19), P("model"), mesh)
     with pytest.raises(UserError, match="more axes"):
