@@ -111,7 +111,7 @@ def override(config: Any, assignments: Sequence[str]) -> Any:
     """`config` with each "a.b=value" applied in order; the value is read by the type of the field.
 
     Steps of the path are field names, positions in a tuple, or keys of a dict. A nested config is replaced by naming a
-    class of the same folder ("holdout=LeaveLastOut") or any of jaxrec's ("holdout=jaxrec.data.holdout:Given"); the
+    class of the same folder ("holdout=LeaveLastOut") or any of jaxrec's ("holdout=jaxrec.data.given:Given"); the
     fields it needs are taken from the assignments. Raises UserError for an unknown field or a value of another type.
     """
     pairs = []

@@ -61,7 +61,7 @@ class Sizes(NamedTuple):
 
 
 def smaller(experiment: Experiment, **train: Any) -> Experiment:
-    """The same job in seconds on a CPU: few steps, small batches. What else is to shrink, a config's `debug` replaces."""
+    """The same job in seconds on a CPU: few and small steps. A config's `debug` replaces what else is to shrink."""
     options = {"num_steps": 30, "batch_size_global": 32, "evaluate_every": 15, "checkpoint_every": 10, "log_every": 5}
     optimizer = experiment.optimizer
     if isinstance(optimizer, AdamW):

@@ -56,7 +56,7 @@ class Ranker(Protocol):
 
 
 class Ranking(NamedTuple):
-    """The best items, best first. scores: float32 [batch, k]; rows: int32 [batch, k], -1 where fewer than k are allowed."""
+    """The best items first. scores: float32 [batch, k]; rows: int32 [batch, k], -1 where fewer than k are allowed."""
 
     scores: Array
     rows: Array

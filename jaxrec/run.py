@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrec.config import to_json
+from jaxrec.config import did_you_mean, to_json
 from jaxrec.data.batches import make_batches
 from jaxrec.data.cleaning import CleaningReport, clean
 from jaxrec.data.dataset import Dataset, index_ids
@@ -17,12 +17,12 @@ from jaxrec.data.examples import Batch, ExampleSource
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Histories
 from jaxrec.embed import embed_texts, progress_bar
-from jaxrec.errors import DataError
+from jaxrec.errors import DataError, UserError
 from jaxrec.evaluate.evaluator import Evaluation, Judged, evaluate
 from jaxrec.experiment import Experiment
 from jaxrec.models.towers import ItemTable
 from jaxrec.parallel.partition import PARAM_RULES, partition_shardings
-from jaxrec.parallel.placement import place_constants
+from jaxrec.parallel.placement import data_shard, place_constants
 from jaxrec.ranker import Ranker
 from jaxrec.tasks.item_table import item_table
 from jaxrec.tasks.ranker import two_tower_ranker
@@ -109,7 +109,8 @@ def prepare(experiment: Experiment, say: Say = say_once) -> Prepared:
     holdout = rule(dataset)
     counts = holdout.counts()
     say(
-        f"holdout: {holdout.name}: {counts['train']:,} train, {counts['valid']:,} validation, {counts['test']:,} test rows; "
+        f"holdout: {holdout.name}: {counts['train']:,} train, {counts['valid']:,} validation, "
+        f"{counts['test']:,} test rows; "
         f"{counts['users']:,} users and {counts['positives']:,} positives to be judged among "
         f"{counts['candidates']:,} candidates"
     )
@@ -164,12 +165,9 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
     """Train as the experiment says, with early stopping on the validation part where there is one."""
     experiment = prepared.experiment
     mesh = experiment.mesh.make()
+    shard, shards = data_shard(mesh)
     batches = make_batches(
-        prepared.source,
-        experiment.train.batch_size_global,
-        experiment.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        prepared.source, experiment.train.batch_size_global, experiment.seed, process_index=shard, process_count=shards
     )
     validate = None
     if len(prepared.holdout.valid):
@@ -177,7 +175,7 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
 
         def validate(params: Any) -> dict[str, float]:
             ranker = _ranker(prepared, params, table)
-            return dict(judge(prepared, ranker, "valid", judged=judged).means)
+            return _watched(judge(prepared, ranker, "valid", judged=judged), experiment.train.metric)
 
     say(
         f"training: {experiment.train.num_steps:,} steps of {experiment.train.batch_size_global} users on "
@@ -190,7 +188,7 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
         mesh,
         prepared.table,
         batches,
-        _first_batch(prepared),
+        _first_batch(prepared, shards),
         validate,
         workdir=workdir,
         seed=experiment.seed,
@@ -203,8 +201,16 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
     )
 
 
-def _first_batch(prepared: Prepared) -> Batch:
-    size = prepared.experiment.train.batch_size_global // jax.process_count()
+def _watched(result: Evaluation, metric: str) -> dict[str, float]:
+    """The few numbers that are logged while training."""
+    k = result.ks[0]
+    if metric not in result.means:
+        raise UserError(f"train.metric={metric!r} is not measured{did_you_mean(metric, result.means)}")
+    return {name: result[name] for name in dict.fromkeys((metric, f"recall@{k}", f"coverage@{k}"))}
+
+
+def _first_batch(prepared: Prepared, shards: int) -> Batch:
+    size = prepared.experiment.train.batch_size_global // shards
     return prepared.source.gather(np.arange(size) % len(prepared.source), np.random.default_rng(0))
 
 
@@ -240,8 +246,10 @@ def restore(prepared: Prepared, workdir: Path) -> tuple[Prepared, Any]:
 
 
 def _restored(prepared: Prepared, workdir: Path) -> tuple[int, Any]:
-    shapes = jax.eval_shape(prepared.task.init, init_key(0), prepared.table, _first_batch(prepared))
-    shardings = partition_shardings(shapes, PARAM_RULES, prepared.experiment.mesh.make())
+    mesh = prepared.experiment.mesh.make()
+    batch = _first_batch(prepared, data_shard(mesh)[1])
+    shapes = jax.eval_shape(prepared.task.init, init_key(0), prepared.table, batch)
+    shardings = partition_shardings(shapes, PARAM_RULES, mesh)
     return restore_params(workdir, abstract(shapes, shardings))
 
 

@@ -12,7 +12,7 @@ MAX_CELLS = 2**24  # of a block of the similarity matrix: 64 MB in float32
 
 
 class Neighbours(NamedTuple):
-    """rows: int32 [n, count], item rows. weights: float32 [n, count], summing to one, or zero where nothing is alike."""
+    """rows: int32 [n, count], item rows. weights: float32 [n, count], summing to one; zero where nothing is alike."""
 
     rows: Array
     weights: Array

@@ -1,18 +1,18 @@
 """Items whose text is like the text of the history: for new items too, which nobody has yet."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import history_matrix, roomy_history_length
-from jaxrec.classic.neighbours import MAX_CELLS, score_by_neighbours
+from jaxrec.classic.neighbours import score_by_neighbours
 from jaxrec.data.dataset import Dataset
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import UserError
 from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.similarity import all_nearest, nearest
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class ContentRanker:
 
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array | None = None) -> PyTree:
         """What `arrays.items` holds, for new items: text float32 [n, dim], unit vectors. Neighbours are known items."""
-        nobody = jnp.full(text.shape[0], -1, jnp.int32)
-        return nearest(text, nobody, shared["vectors"], count=self.neighbours, power=self.power)
+        known, nobody = shared["vectors"], jnp.full(text.shape[0], -1, jnp.int32)
+        anyone = jnp.ones(known.shape[0], bool)
+        found = nearest(text, nobody, known, anyone, count=self.neighbours, power=self.power)
+        return {"neighbours": found.rows, "weights": found.weights}
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,10 @@ class ContentNeighbours:
             raise UserError("Content neighbours need item text vectors: set an encoder, and give a catalog with text")
         items = dataset.num_items
         norms = np.linalg.norm(text_vectors, axis=1, keepdims=True)
-        vectors = jnp.asarray(text_vectors / np.maximum(norms, 1e-9), jnp.float32)
-        size = max(1, min(items, MAX_CELLS // items))
-        count = min(self.neighbours, items)
-        lists = []
-        for start in range(0, items, size):
-            rows = jnp.arange(start, min(start + size, items), dtype=jnp.int32)
-            lists.append(nearest(vectors[rows], rows, vectors, count=count, power=self.power))
-        arrays = Arrays({"vectors": vectors}, jax.tree.map(lambda *parts: jnp.concatenate(parts), *lists))
-        return ContentRanker(arrays, self.history_length or roomy_history_length(train), count, self.power)
-
-
-@partial(jax.jit, static_argnames=("count", "power"))
-def nearest(text: jax.Array, rows: jax.Array, vectors: jax.Array, *, count: int, power: float) -> PyTree:
-    """The `count` nearest of `vectors` [known, dim] to each of `text` [n, dim], leaving out its own row (-1: none)."""
-    similar = jnp.maximum(jnp.matmul(text, vectors.T, precision="highest"), 0.0) ** power
-    similar = jnp.where(rows[:, None] == jnp.arange(vectors.shape[0])[None, :], 0.0, similar)
-    weights, neighbours = jax.lax.top_k(similar, count)
-    weights = weights / jnp.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
-    return {"neighbours": neighbours.astype(jnp.int32), "weights": weights}
+        vectors = (text_vectors / np.maximum(norms, 1e-9)).astype(np.float32)
+        found = all_nearest(vectors, np.ones(items, bool), count=self.neighbours, power=self.power)
+        found = {"neighbours": jnp.asarray(found.rows), "weights": jnp.asarray(found.weights)}
+        arrays = Arrays({"vectors": jnp.asarray(vectors)}, found)
+        return ContentRanker(
+            arrays, self.history_length or roomy_history_length(train), min(self.neighbours, items), self.power
+        )

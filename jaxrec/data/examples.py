@@ -71,7 +71,7 @@ class ExampleSource:
         features: np.ndarray,
         text: np.ndarray,
     ) -> "ExampleSource":
-        """features: float32 [users, any]; text: float32 [users, any]. Users with fewer than two events teach nothing."""
+        """features, text: float32 [users, any]. Users with fewer than two events teach nothing."""
         histories = Histories.of(train, num_users)
         counts = np.bincount(train.item_rows, minlength=num_items)
         log_share = np.log(np.maximum(counts, 1) / max(len(train), 1)).astype(np.float32)
@@ -133,7 +133,7 @@ class ExampleSource:
 
 
 def _pick(mask: np.ndarray, length: int, *, newest: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of up to `length` True entries of each row, in order, padded at the end: (columns, is one), [batch, length]."""
+    """Columns of up to `length` True entries of each row, in order: (columns, is one), both [batch, length]."""
     rank = np.cumsum(mask, axis=1)
     if newest:
         mask = mask & (rank > rank[:, -1:] - length)

@@ -67,7 +67,7 @@ def binary_cross_entropy(
     weights: Float[Array, "batch targets"],
     is_negative: Bool[Array, "batch negatives"],
 ) -> Float[Array, " batch"]:
-    """-log sigmoid(s_pos) - mean over true negatives of log(1 - sigmoid(s_neg)) (He et al., arXiv:1708.05031, eq. 7)."""
+    """-log sigmoid(s_pos) - mean over true negatives of log(1 - sigmoid(s_neg)) (arXiv:1708.05031, eq. 7)."""
     share = is_negative / jnp.maximum(is_negative.sum(axis=-1, keepdims=True), 1)
     against = (jax.nn.softplus(negative) * share).sum(axis=-1)
     return _mean_over_targets(jax.nn.softplus(-positive), weights) + against

@@ -13,7 +13,7 @@ def mean_squared_error(
 
 
 def multinomial(logits: Float[Array, "batch items"], counts: Float[Array, "batch items"]) -> Float[Array, " batch"]:
-    """-sum_i x_i log softmax(logits)_i / sum_i x_i (Liang et al., arXiv:1802.05814, eq. 2, per event); 0 for no events."""
+    """-sum_i x_i log softmax(logits)_i / sum_i x_i (arXiv:1802.05814, eq. 2, per event); 0 for no events."""
     log_likelihood = (counts * jax.nn.log_softmax(logits, axis=-1)).sum(axis=-1)
     return -log_likelihood / jnp.maximum(counts.sum(axis=-1), 1.0)
 

@@ -32,6 +32,14 @@ class TwoTowerRanker:
     def score(self, shared: PyTree, items: PyTree, user: Array) -> Array:
         return self.model.apply({"params": shared["params"]}, user, items["vector"], method="score")
 
+    def user_profile(self, arrays: Arrays, query: Query) -> Array:
+        """The asker's vector [batch, dim]."""
+        return self.user(arrays, query)
+
+    def item_profile(self, shared: PyTree, items: PyTree) -> Array:
+        """The items' vectors [block, dim]."""
+        return items["vector"]
+
     def embed_items(self, shared: PyTree, text: Array, features: Array) -> PyTree:
         """`arrays.items` for items that training never saw: by text [n, text dim] and features [n, any] alone."""
         known = shared["known_text"]

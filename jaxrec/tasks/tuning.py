@@ -53,6 +53,10 @@ class Tuned:
         blocks = [run(encoder, padded[start : start + ROWS]) for start in range(0, len(padded), ROWS)]
         return jnp.concatenate(blocks)[: len(self.tokens)].astype(jnp.float32)
 
+    def trained(self, encoder: Any, params: PyTree) -> Any:
+        """The loaded encoder with the trained weights in it, for export."""
+        return replace(encoder, params=params["item"]["content"]["encoder"]["bert"])
+
     def frozen(self, params: PyTree, table: ItemTable) -> tuple[Retrieval, PyTree, ItemTable]:
         """The same model reading vectors again: the trained encoder's."""
         text = self.encode_all(params)
@@ -80,8 +84,8 @@ def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | No
     tokens = encoder.tokenizer.tokenize(texts).ids
     if task.fine_tune.max_tokens < tokens.shape[1]:
         raise UserError(
-            f"item texts have up to {tokens.shape[1]} tokens, task.fine_tune.max_tokens is {task.fine_tune.max_tokens}: "
-            "raise it, or set encoder.max_length to it"
+            f"item texts have up to {tokens.shape[1]} tokens, task.fine_tune.max_tokens is "
+            f"{task.fine_tune.max_tokens}: raise it, or set encoder.max_length to it"
         )
     tuned = TunedBert(module, encoder.encode.pool, encoder.encode.normalize, encoder.tokenizer.pad_id)
     return Tuned(_with_module(task, tuned), tokens.astype(np.int32), encoder.params)

@@ -15,7 +15,7 @@ class Known(NamedTuple):
     mask: bool [batch, parts], which pieces are there.
     behaviour: [batch, dim], the profile learned from behaviour, for heads that imitate it; no gradient flows into it.
     behaviour_mask: bool [batch], who has one (warm items; users with a history).
-    counts: float32 [batch, items], what a user chose, for heads that rebuild interactions; None unless the head reads them.
+    counts: float32 [batch, items], what a user chose, for heads that rebuild it; None unless the head reads them.
     """
 
     summary: Array

@@ -1,0 +1,237 @@
+"""The `jaxrec` command: one function per verb, no logic of its own. Heavy imports wait until a verb needs them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from jaxrec.errors import JaxrecError, UserError
+
+app = typer.Typer(
+    help="Text-aware recommenders in JAX: from an interaction log to one exported scoring function.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="Data sets and weights that jaxrec can fetch.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Workdir = Annotated[Path, typer.Option(help="Where checkpoints, metrics, artifact and report go.")]
+Artifact = Annotated[Path, typer.Option(help="The artifact directory.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override one option of the config.")]
+
+
+@app.command()
+def demo(
+    workdir: Workdir = Path("runs/demo"),
+    offline: Annotated[bool, typer.Option(help="Generated data, no download.")] = False,
+    debug: Annotated[bool, typer.Option(help="The same in seconds, to see that it runs.")] = False,
+    set_: Set = [],  # noqa: B006 (typer reads it)
+):
+    """The main job: MovieLens-100K to a served recommendation."""
+    from jaxrec.demo import run_demo
+
+    run_demo(workdir, offline=offline, debug=debug, overrides=set_)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="A Python file with get_config().")],
+    workdir: Workdir,
+    set_: Set = [],  # noqa: B006
+    map_: Annotated[
+        list[str], typer.Option("--map", metavar="OURS=THEIRS", help="Your name of a column: item_id=movieId.")
+    ] = [],  # noqa: B006
+    debug: Annotated[bool, typer.Option(help="The config's debug version: seconds on a CPU.")] = False,
+    coordinator: Annotated[str | None, typer.Option(help="host:port of process 0, with several processes.")] = None,
+    num_processes: Annotated[int | None, typer.Option(help="How many processes take part.")] = None,
+    process_id: Annotated[int | None, typer.Option(help="Which of them this is, from 0.")] = None,
+):
+    """Train a config: data, training, evaluation, artifact and report. Start it again to resume."""
+    from jaxrec.parallel.mesh import start_distributed
+
+    start_distributed(coordinator, num_processes, process_id)
+    from jaxrec.config import load_config, override
+    from jaxrec.job import run_job
+
+    experiment = override(load_config(config, debug=debug), _overrides(map_, set_))
+    run_job(experiment, workdir, command=" ".join(["jaxrec", *sys.argv[1:]]))
+
+
+@app.command()
+def evaluate(
+    workdir: Workdir,
+    part: Annotated[Literal["test", "valid"], typer.Option(help="Which part of the holdout.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Also write everything as JSON.")] = None,
+):
+    """Judge a trained workdir again, over the full catalog."""
+    import json
+
+    from jaxrec.embed import write_atomically
+    from jaxrec.job import evaluate_job
+    from jaxrec.summary import print_table, table_rows
+
+    prepared, results = evaluate_job(workdir, part)
+    print_table(table_rows(results), f"protocol {prepared.holdout.name}, {part}")
+    if out:
+        text = json.dumps({name: result.to_json() for name, result in results.items()}, indent=1)
+        write_atomically(out, lambda file: file.write(text.encode()))
+
+
+@app.command()
+def export(
+    workdir: Workdir,
+    out: Annotated[Path | None, typer.Option(help="Where to; the workdir's artifact if not given.")] = None,
+    k_max: Annotated[int | None, typer.Option(help="The longest list that may be asked for.")] = None,
+    users: Annotated[bool, typer.Option(help="Keep the users' histories, so that they can be asked for.")] = True,
+):
+    """Write the artifact of a trained workdir again."""
+    from jaxrec.job import export_job
+
+    typer.echo(f"artifact: {export_job(workdir, out or workdir / 'artifact', k_max=k_max, keep_users=users)}")
+
+
+@app.command()
+def recommend(
+    artifact: Artifact,
+    user: Annotated[str | None, typer.Option(help="A user of the artifact.")] = None,
+    history: Annotated[str | None, typer.Option(help="Item ids, oldest first, as one line of CSV.")] = None,
+    text: Annotated[str | None, typer.Option(help="What the asker wants, in words.")] = None,
+    histories: Annotated[Path | None, typer.Option(help="Many askers: a file of user_id and item_id.")] = None,
+    k: Annotated[int, typer.Option(help="How many items.")] = 10,
+    candidates: Annotated[Path | None, typer.Option(help="Rank only these: one item id a line.")] = None,
+    new_items: Annotated[Path | None, typer.Option(help="Items that training never saw, to be ranked too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --histories: the Parquet file to write.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Ask an artifact: for a user, a history, a sentence, or in bulk."""
+    from jaxrec.ask import ask, ask_many
+
+    if histories is not None:
+        if user or history or text or out is None:
+            raise UserError("--histories asks in bulk: give --out with it, and no --user, --history or --text")
+        ask_many(artifact, histories, out, k=k, candidates=candidates, new_items=new_items)
+    else:
+        ask(artifact, user, history, text, k=k, candidates=candidates, new_items=new_items, as_json=json_)
+
+
+@app.command()
+def profile(
+    artifact: Artifact,
+    user: Annotated[str | None, typer.Option(help="A user of the artifact.")] = None,
+    item: Annotated[str | None, typer.Option(help="An item of the catalog.")] = None,
+    history: Annotated[str | None, typer.Option(help="Item ids, oldest first, as one line of CSV.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, with the profile vector.")] = False,
+):
+    """A user's or an item's profile: weighted tags with evidence."""
+    from jaxrec.ask import show_profile
+
+    show_profile(artifact, user, item, history, as_json=json_)
+
+
+@app.command()
+def embed(
+    encoder: Annotated[str, typer.Option(help="A Hugging Face BERT directory, or a name such as minilm.")],
+    texts: Annotated[Path, typer.Option(help="UTF-8, one text a line.")],
+    out: Annotated[Path, typer.Option(help="The .npy file to write: float32 [lines, dim].")],
+    pool: Annotated[Literal["mean", "cls", "max"], typer.Option(help="How tokens become one vector.")] = "mean",
+    normalize: Annotated[bool, typer.Option(help="Scale each vector to length one.")] = False,
+    max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 256,
+    hidden_states: Annotated[Path | None, typer.Option(help="A .npz file for all layers.")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Of the matrix products.")] = "float32",
+):
+    """Texts to vectors with the encoder alone."""
+    from jaxrec.embed import embed_file, progress_bar
+
+    with progress_bar("encoding") as progress:
+        done = embed_file(
+            encoder,
+            texts,
+            out,
+            pool=pool,
+            normalize=normalize,
+            max_length=max_length,
+            hidden_states=hidden_states,
+            dtype=dtype,
+            progress=progress,
+        )
+    typer.echo(f"{done.texts:,} texts, {done.dim} numbers each: {done.out}")
+    if done.hidden_states:
+        typer.echo(f"hidden states of all layers: {done.hidden_states}")
+
+
+@data.command("get")
+def data_get(name: Annotated[str, typer.Argument(help="ml-100k, ml-1m or minilm.")]):
+    """Fetch a data set or weights into the cache."""
+    from jaxrec.data.fetch import fetch
+
+    typer.echo(fetch(name, typer.echo))
+
+
+@data.command("check")
+def data_check(
+    config: Annotated[Path | None, typer.Option(help="Check the data of this config: what cleaning would do.")] = None,
+    set_: Set = [],  # noqa: B006
+    map_: Annotated[list[str], typer.Option("--map", metavar="OURS=THEIRS")] = [],  # noqa: B006
+):
+    """Check what the cache holds, or with --config the data of a job, without training."""
+    from jaxrec.doctor import check_cache, check_data
+
+    if config:
+        check_data(config, _overrides(map_, set_))
+    else:
+        check_cache()
+
+
+@app.command()
+def doctor():
+    """What this machine has: versions, devices, caches; and what is wrong with it."""
+    from jaxrec.doctor import examine
+
+    examine()
+
+
+@app.command()
+def shapes(
+    config: Annotated[Path, typer.Option(help="A config with get_config() and SIZES.")],
+    set_: Set = [],  # noqa: B006
+):
+    """Check a config at real size, by shapes alone: parameters, bytes per device, partition rules."""
+    from jaxrec.doctor import check_config_shapes
+
+    check_config_shapes(config, set_)
+
+
+def _overrides(maps: list[str], assignments: list[str]) -> list[str]:
+    """--map as an assignment, and ready splits as the holdout that reads them."""
+    names = [assignment.partition("=")[0].strip() for assignment in assignments]
+    given = "holdout" not in names and {"holdout.valid", "holdout.test"} & set(names)
+    return [
+        *([f"source.columns={_columns(maps)}"] if maps else []),
+        *(["holdout=jaxrec.data.given:Given"] if given else []),
+        *assignments,
+    ]
+
+
+def _columns(maps: list[str]) -> str:
+    import json
+
+    pairs = [entry.partition("=") for entry in maps]
+    bad = next((entry for entry, (ours, sign, theirs) in zip(maps, pairs, strict=True) if not (ours and theirs)), None)
+    if bad is not None:
+        raise UserError(f"--map {bad!r}: write it as ours=theirs, such as item_id=movieId")
+    return json.dumps([[ours.strip(), theirs.strip()] for ours, _, theirs in pairs])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors that a person can act on are one line on stderr and an exit code of their own."""
+    try:
+        app(arguments, prog_name="jaxrec", standalone_mode=True)
+    except JaxrecError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

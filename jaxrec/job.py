@@ -1,0 +1,255 @@
+"""Whole jobs: train to artifact, and the same again from what a workdir holds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.config import differences, from_json, to_json
+from jaxrec.data.interactions import Histories
+from jaxrec.embed import write_atomically
+from jaxrec.errors import DataError, UserError
+from jaxrec.evaluate.evaluator import Evaluation
+from jaxrec.experiment import Experiment
+from jaxrec.ranker import Ranker
+from jaxrec.run import (
+    MODEL_NAME,
+    Prepared,
+    Say,
+    judge,
+    judge_all,
+    known_histories,
+    prepare,
+    ranker_of,
+    restore,
+    say_once,
+    train_and_refit,
+)
+from jaxrec.serve.artifact import read_manifest, verify
+from jaxrec.serve.export import export
+from jaxrec.serve.model_card import Card
+from jaxrec.summary import PROTOCOLS
+
+EXPERIMENT, RESULTS = "experiment.json", "results.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a job leaves: the artifact, the report, and what was printed."""
+
+    workdir: Path
+    results: dict[str, Any]
+
+    @property
+    def artifact(self) -> Path:
+        return self.workdir / "artifact"
+
+    @property
+    def report(self) -> Path:
+        return self.workdir / "report.html"
+
+
+def run_job(
+    experiment: Experiment,
+    workdir: Path,
+    *,
+    command: str = "",
+    notice: str = "",
+    say: Say = say_once,
+    quiet: bool = False,
+) -> Finished:
+    """From data to artifact and report. What an earlier call of the same job finished is not done again.
+
+    Raises UserError where the workdir holds another experiment, and what the stages raise.
+    """
+    workdir = Path(workdir)
+    finished = _finished(experiment, workdir)
+    if finished is not None:
+        say(f"done already: {workdir} holds the finished run of this very experiment; nothing to train")
+        _show(finished, say)
+        return finished
+    _claim(experiment, workdir)
+    prepared = prepare(experiment, say)
+    final, fitted, params = train_and_refit(prepared, workdir, say=say, quiet=quiet)
+    ranker = ranker_of(final, params)
+    say("evaluating: the whole catalog is ranked for every judged user, ours beside the simple methods")
+    judged = judge_all(final, ranker, say)
+    say("exporting: one artifact for cpu, cuda and tpu")
+    metrics = {name: {m: c for m, c in result.means.items() if np.isfinite(c)} for name, result in judged.items()}
+    histories = known_histories(prepared)
+    export_ranker(final, params, ranker, workdir / "artifact", metrics=metrics, histories=histories)
+    if jax.process_index() == 0:
+        _write_results(final, judged, fitted.history, histories, ranker, workdir, command, notice)
+    _wait_for_all()
+    finished = _finished(experiment, workdir)
+    _show(finished, say)
+    return finished
+
+
+def _write_results(final, judged, history, histories, ranker, workdir, command, notice) -> None:
+    from jaxrec.evaluate.report import write_report
+    from jaxrec.serve.recommender import Recommender
+    from jaxrec.summary import history_titles, report_of, table_rows
+
+    recommender = Recommender.load(workdir / "artifact")
+    users = shown_users(final, histories, judged[MODEL_NAME].user_rows)
+    vectors = ranker.arrays.items.get("vector")
+    if vectors is not None:
+        vectors = np.asarray(vectors)[: final.dataset.num_items]
+    report = report_of(
+        final, judged, history, recommender, vectors, users=users, command=command or "jaxrec train", notice=notice
+    )
+    write_report(workdir / "report.html", report)
+    first = users[0]
+    shown = recommender.recommend(first, k=min(10, recommender.manifest.k_max))
+    results = {
+        "experiment": json.loads(to_json(_original(workdir))),
+        "protocol": final.holdout.name,
+        "counts": final.holdout.counts(),
+        "notice": notice,
+        "rankers": {name: result.to_json() for name, result in judged.items()},
+        "table": table_rows(judged),
+        "user": first,
+        "history": history_titles(final, first)[-8:],
+        "recommendations": [item.to_json() for item in shown],
+    }
+    _write(workdir / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
+
+
+def shown_users(prepared: Prepared, histories: Histories, judged: Sequence[int]) -> list[str]:
+    """Up to three users whose recommendations are shown; the one the experiment names comes first."""
+    ids, wanted = prepared.dataset.user_map, prepared.experiment.show_user
+    rows = [int(row) for row in judged if histories.lengths[row] >= 3][:3] or [int(judged[0])]
+    users = [str(ids.take(row)) for row in rows]
+    if wanted is not None and int(ids.find([wanted])[0]) >= 0:
+        users = [wanted, *[user for user in users if user != wanted]]
+    return users[:3]
+
+
+def export_ranker(
+    prepared: Prepared,
+    params: Any,
+    ranker: Ranker,
+    path: Path,
+    *,
+    metrics: dict[str, Any] | None = None,
+    histories: Histories | None = None,
+    k_max: int | None = None,
+) -> None:
+    """Write the artifact; with several processes all must call."""
+    name, holdout = prepared.experiment.name, prepared.holdout
+    encoder = prepared.encoder
+    if encoder is not None and prepared.tuned:
+        encoder = prepared.tuned.trained(encoder, params)
+    export(
+        ranker,
+        prepared.dataset,
+        path,
+        histories=histories,
+        encoder=encoder,
+        user_text_vectors=prepared.user_text,
+        name=name,
+        metrics=metrics,
+        experiment=json.loads(to_json(prepared.experiment)),
+        card=Card(dataset=name, protocol=PROTOCOLS.get(holdout.name, holdout.name)),
+        k_max=k_max,
+    )
+
+
+def restored(workdir: Path, say: Say = say_once) -> tuple[Prepared, Any, Ranker]:
+    """Data, trained parameters and ranker of a workdir. Raises UserError where nothing was trained."""
+    prepared, params = restore(prepare(_original(Path(workdir)), say), Path(workdir))
+    return prepared, params, ranker_of(prepared, params)
+
+
+def export_job(workdir: Path, out: Path, *, k_max: int | None = None, keep_users: bool = True) -> Path:
+    """Export what a workdir has trained, again and elsewhere if need be; metrics come from the finished run."""
+    workdir = Path(workdir)
+    prepared, params, ranker = restored(workdir)
+    metrics, results = None, workdir / RESULTS
+    if results.is_file():
+        rankers = json.loads(results.read_text(encoding="utf-8"))["rankers"]
+        metrics = {name: {m: cell["mean"] for m, cell in r["metrics"].items()} for name, r in rankers.items()}
+    histories = known_histories(prepared) if keep_users else None
+    export_ranker(prepared, params, ranker, out, metrics=metrics, histories=histories, k_max=k_max)
+    return out
+
+
+def evaluate_job(workdir: Path, part: str, say: Say = say_once) -> tuple[Prepared, dict[str, Evaluation]]:
+    """Evaluations by name of a trained workdir: on "test" beside the baselines, on "valid" ours alone."""
+    prepared, _, ranker = restored(workdir, say)
+    if part == "test":
+        return prepared, judge_all(prepared, ranker, say)
+    if prepared.experiment.holdout.refit:
+        raise UserError("the final model was trained on validation too (holdout.refit); evaluate it on --part test")
+    return prepared, {MODEL_NAME: judge(prepared, ranker, part)}
+
+
+def _original(workdir: Path) -> Experiment:
+    path = workdir / EXPERIMENT
+    if not path.is_file():
+        raise UserError(f"{workdir}: no {EXPERIMENT} here; train first: jaxrec train --workdir {workdir} ...")
+    return from_json(path.read_text(encoding="utf-8"))
+
+
+def _claim(experiment: Experiment, workdir: Path) -> None:
+    """The workdir belongs to this experiment from now on. Raises UserError where it belongs to another."""
+    path = workdir / EXPERIMENT
+    if path.is_file():
+        changed = differences(_original(workdir), experiment)
+        if changed:
+            where, old, new = changed[0]
+            raise UserError(
+                f"{workdir} holds another experiment: {where} was {old!r} and is now {new!r}. "
+                "Give another --workdir, or remove this one"
+            )
+    elif jax.process_index() == 0:
+        _write(path, to_json(experiment))
+
+
+def _finished(experiment: Experiment, workdir: Path) -> Finished | None:
+    """The finished job of this experiment, where its artifact and report are whole."""
+    path = workdir / RESULTS
+    if not path.is_file() or not (workdir / "report.html").is_file():
+        return None
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if results["experiment"] != json.loads(to_json(experiment)):
+        return None
+    try:
+        verify(workdir / "artifact", read_manifest(workdir / "artifact"))
+    except (DataError, UserError):
+        return None
+    return Finished(workdir, results)
+
+
+def _show(finished: Finished, say: Say) -> None:
+    from jaxrec.serve.explain import Reason
+    from jaxrec.serve.recommender import Recommendation
+    from jaxrec.summary import print_recommendations, print_table
+
+    if jax.process_index() != 0:
+        return
+    results = finished.results
+    print_table(results["table"], f"protocol {results['protocol']}")
+    picks = [Recommendation(**(p | {"reason": Reason(p["reason"]["text"])})) for p in results["recommendations"]]
+    print_recommendations(results["user"], results["history"], picks)
+    if results["notice"]:
+        say(results["notice"])
+    say(f"artifact: {finished.artifact}")
+    say(f"report:   {finished.report}")
+    say(f"ask it:   jaxrec recommend --artifact {finished.artifact} --user {results['user']} --k 10")
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _wait_for_all() -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("the results are written")
