@@ -24,5 +24,6 @@ def make_batches(
         whole = source.gather(np.asarray(which), rng)
         return Batch(*(column[mine] for column in whole))
 
+    few = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)  # a read is a whole batch: megabytes
     examples = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)
-    return iter(examples.batch(batch_size_global).random_map(gather).to_iter_dataset())
+    return iter(examples.batch(batch_size_global).random_map(gather).to_iter_dataset(few))

@@ -93,8 +93,8 @@ class ExampleSource:
         at_history = np.take_along_axis(positions, history_at, axis=1)
         at_targets = np.take_along_axis(positions, target_at, axis=1)
         log = self.histories
-        newest = log.timestamps[positions[np.arange(len(users)), lengths - 1]][:, None]
-        ages = (newest - log.timestamps[at_history]) / SECONDS_PER_DAY
+        newest = at_history[np.arange(len(users)), history_mask.sum(axis=1) - 1]  # asked when the last one was read
+        ages = (log.timestamps[newest][:, None] - log.timestamps[at_history]) / SECONDS_PER_DAY
         targets = log.item_rows[at_targets]
         return Batch(
             history=np.where(history_mask, log.item_rows[at_history], NO_ROW).astype(np.int32),

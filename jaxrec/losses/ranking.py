@@ -13,6 +13,18 @@ def _mean_over_targets(
     return (values * weights).sum(axis=-1) / jnp.maximum(weights.sum(axis=-1), 1e-6)
 
 
+def holds(own: Int[Array, "batch some"], rows: Int[Array, " rows"]) -> Bool[Array, "batch rows"]:
+    """Whether each asker's own items (-1 where padded) are the item of each column; by search, so that no array of
+    [batch, some, rows] is made."""
+    ordered = jnp.sort(rows)
+    place = jnp.minimum(jnp.searchsorted(ordered, own), rows.shape[0] - 1)
+    found = (own >= 0) & (ordered[place] == own)
+    asker = jnp.arange(own.shape[0])[:, None]
+    marked = jnp.zeros((own.shape[0], rows.shape[0]), bool)
+    marked = marked.at[asker, jnp.where(found, place, rows.shape[0])].set(True, mode="drop")
+    return marked[:, jnp.searchsorted(ordered, rows)]
+
+
 def full_softmax(
     scores: Float[Array, "batch items"],
     targets: Int[Array, "batch targets"],
@@ -31,21 +43,20 @@ def full_softmax(
 
 def in_batch_softmax(
     scores: Float[Array, "batch rows"],
-    rows: Int[Array, " rows"],
-    log_q: Float[Array, " rows"],
-    positives: Int[Array, "batch targets"],
-    weights: Float[Array, "batch targets"],
     own: Int[Array, "batch targets"],
+    weights: Float[Array, "batch targets"],
+    is_negative: Bool[Array, "batch rows"],
+    log_count: Float[Array, "batch rows"],
 ) -> Float[Array, " batch"]:
-    """Sampled softmax over the batch's own items with log-q correction (Yi et al., RecSys 2019, eq. 4-5).
+    """Sampled softmax over the batch's own items with log-q correction (Yi et al., RecSys 2019).
 
-    rows: the item of each column, log_q: log of its chance to stand in a batch. positives: each asker's target items
-    (-1 padded); own: the column of each target. Columns that hold another copy of one's own positive are no negatives.
+    own: the column of each target. log_count: log of how many columns would hold the column's item on average, if all
+    columns but the asker's own were drawn from the log: so the negatives estimate their sum over the catalog without
+    bias. The target itself is no draw and is not corrected (Khrylchenko et al., RecSys 2025, arXiv:2507.09331).
+    log_count = 0 is the plain softmax over the columns.
     """
-    corrected = scores - log_q[None, :]
-    is_positive = (rows[None, None, :] == positives[:, :, None]).any(axis=1) | (rows < 0)[None, :]
-    negatives = jax.nn.logsumexp(jnp.where(is_positive, MASKED, corrected), axis=-1)
-    picked = jnp.take_along_axis(corrected, own, axis=-1)
+    negatives = jax.nn.logsumexp(jnp.where(is_negative, scores - log_count, MASKED), axis=-1)
+    picked = jnp.take_along_axis(scores, own, axis=-1)
     return _mean_over_targets(jnp.logaddexp(picked, negatives[:, None]) - picked, weights)
 
 

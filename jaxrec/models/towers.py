@@ -106,8 +106,11 @@ class ItemTower(nn.Module):
         if self.content is not None:
             content = self.content(at, id_vectors, train=train)
         vector = content.vector
-        if self.use_neighbours:
-            vector = vector + _neighbour_mean(at, ids)
+        if self.use_neighbours and at.neighbour_weights.shape[-1]:
+            if rows is None or rows.shape[0] < table.warm.shape[0]:
+                vector = vector + _neighbour_mean(at, ids)
+            else:  # more rows than items: each item's once
+                vector = vector + jnp.take(_neighbour_mean(table, ids), jnp.maximum(rows, 0), axis=0)
         keep_id = at.warm
         if train and self.id_dropout > 0:
             keep_id = keep_id & ~jax.random.bernoulli(self.make_rng("dropout"), self.id_dropout, keep_id.shape)
@@ -185,9 +188,9 @@ class UserTower(nn.Module):
         since = jnp.where(mask, query.ages - jnp.where(jnp.isfinite(newest), newest, 0.0), 0.0)
         return rating * (strength - mean) - recency * jnp.log1p(since)
 
-    def _counts(self, query: Query, mask: Array, tokens: Array) -> Array:
-        if tokens.ndim != 2:
-            return jnp.zeros((query.history.shape[0], 1), tokens.dtype)
+    def _counts(self, query: Query, mask: Array, tokens: Array) -> Array | None:
+        if tokens.ndim != 2:  # without the catalog; the two-tower model gives it in training, where counts are rebuilt
+            return None
         return _spread(mask.astype(tokens.dtype), jnp.maximum(query.history, 0), tokens.shape[0])
 
 

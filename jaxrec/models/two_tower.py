@@ -1,5 +1,7 @@
 """The two-tower model: s(u, i) = scorer(M(u), M(i))."""
 
+from dataclasses import fields
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -8,6 +10,13 @@ from jaxrec.models.profiles.interface import Profile
 from jaxrec.models.scorers.dot import Dot
 from jaxrec.models.towers import ItemTable, ItemTower, UserTower
 from jaxrec.ranker import Query
+
+
+def separate(module: nn.Module) -> nn.Module:
+    """The same module with parts of its own. Linen shares parameters between places that hold one and the same object,
+    and a config means values: two towers with equal parts do not share them."""
+    parts = {f.name: getattr(module, f.name) for f in fields(module) if f.name not in ("parent", "name")}
+    return module.clone(**{name: separate(part) for name, part in parts.items() if isinstance(part, nn.Module)})
 
 
 class TwoTower(nn.Module):
@@ -20,6 +29,13 @@ class TwoTower(nn.Module):
     history: ItemTower = ItemTower(id_dropout=0.0)
     user: UserTower = UserTower()
     scorer: nn.Module = Dot()
+
+    def __post_init__(self):
+        for name in ("item", "history", "user", "scorer"):
+            part = getattr(self, name)
+            if part.parent is None:
+                object.__setattr__(self, name, separate(part))
+        super().__post_init__()
 
     def items(
         self, table: ItemTable, rows: Array | None = None, *, train: bool = False, unseen: bool = False
@@ -47,7 +63,7 @@ class TwoTower(nn.Module):
         """Scores [batch, rows] and each part's own losses, under names such as `item/reconstruction`."""
         items = self.items(table, rows, train=train)
         batch, length = query.history.shape
-        if table.warm.shape[0] <= batch * length:
+        if table.warm.shape[0] <= batch * length or "counts" in self.user.head.reads:
             tokens = self.tokens(table, train=train)
         else:
             tokens = self.tokens(table, query.history.reshape(-1), train=train).reshape(batch, length, -1)

@@ -9,7 +9,7 @@ from jax import Array
 from jax.sharding import PartitionSpec
 
 from jaxrec.data.examples import Batch
-from jaxrec.losses.ranking import binary_cross_entropy, bpr, full_softmax, in_batch_softmax
+from jaxrec.losses.ranking import binary_cross_entropy, bpr, full_softmax, holds, in_batch_softmax
 from jaxrec.models.towers import ItemTable
 from jaxrec.models.two_tower import TwoTower
 from jaxrec.ranker import Query
@@ -32,13 +32,14 @@ class FullSoftmax:
         return None
 
     def __call__(self, scores: Array, rows: Array | None, log_q: Array, batch: Batch, table: ItemTable) -> Array:
-        excluded = _holds(batch.history, scores.shape[1]) | ~table.warm[None, :]
+        read, wanted = (_marked(rows, scores.shape[1]) for rows in (batch.history, batch.targets))
+        excluded = (read & ~wanted) | ~table.warm[None, :]  # what is taken again may stand on both sides
         return full_softmax(scores, batch.targets, batch.target_weights, excluded)
 
 
 @dataclass(frozen=True)
 class InBatchSoftmax:
-    """Softmax over the items of the batch, with log-q correction where `correct` is set."""
+    """Softmax over the targets of the batch, but for what was read; with log-q correction where `correct` is set."""
 
     correct: bool = True
 
@@ -46,9 +47,13 @@ class InBatchSoftmax:
         return targets.reshape(-1)
 
     def __call__(self, scores: Array, rows: Array, log_q: Array, batch: Batch, table: ItemTable) -> Array:
+        had = holds(jnp.concatenate([batch.history, batch.targets], axis=1), rows)
+        log_count = jnp.zeros_like(scores)
+        if self.correct:
+            others = (rows >= 0).sum() - (batch.targets >= 0).sum(axis=1)
+            log_count = log_q[None, :] + jnp.log(jnp.maximum(others, 1))[:, None]
         own = _own_columns(rows, batch.targets)
-        log_q = log_q if self.correct else jnp.zeros_like(log_q)
-        return in_batch_softmax(scores, rows, log_q, batch.targets, batch.target_weights, own)
+        return in_batch_softmax(scores, own, batch.target_weights, ~had & (rows >= 0)[None, :], log_count)
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ class FineTune:
 class Retrieval:
     """The task of the two-tower model.
 
-    loss: the ranking loss. profile_weight: weight of the heads' own losses beside it. l2: weight of the squared sum of
-    all parameters, which keeps small data from being learned by heart. fine_tune: None keeps the encoder frozen.
+    loss: the ranking loss. profile_weight: weight of the heads' own losses beside it. l2: weight of the sum of squares
+    of all parameters, which keeps small data from being learned by heart. fine_tune: None keeps the encoder frozen.
     """
 
     model: TwoTower = TwoTower()
@@ -111,7 +116,10 @@ class Retrieval:
     def gradients(
         self, params: PyTree, constants: ItemTable, batch: Batch, key: Array, *, axis_name: str | None = None
     ) -> tuple[PyTree, dict[str, Array]]:
-        """Gradients of the mean over the batch, and the losses by name. `axis_name`: gather negatives over devices."""
+        """Gradients of the mean over the batch, and the losses by name.
+
+        axis_name: gather negatives over devices. The key is the same on all of them, so that they draw the same items.
+        """
         (_, metrics), grads = jax.value_and_grad(self._total, has_aux=True)(params, constants, batch, key, axis_name)
         return grads, metrics
 
@@ -119,6 +127,7 @@ class Retrieval:
         negatives_key, dropout_key = jax.random.split(key)
         targets, log_q = batch.targets, batch.log_q.reshape(-1)
         if axis_name is not None:
+            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
             targets = jax.lax.all_gather(targets, axis_name, tiled=True)
             log_q = jax.lax.all_gather(log_q, axis_name, tiled=True)
         rows = self.loss.rows(targets, table.warm.shape[0], negatives_key)
@@ -126,23 +135,27 @@ class Retrieval:
             {"params": params}, table, query_of(batch), rows, train=True, rngs={"dropout": dropout_key}
         )
         metrics = {"ranking": self.loss(scores, rows, log_q, batch, table).mean()}
-        metrics |= {name: value.mean() for name, value in own_losses.items()}
+        there = None if rows is None else rows >= 0  # a padded target's column is no item
+        for name, value in own_losses.items():
+            metrics[name] = value.mean(where=there if name.startswith("item/") else None)
         total = metrics["ranking"] + self.profile_weight * sum(v for k, v in metrics.items() if k != "ranking")
         if self.l2:
             total = total + self.l2 * sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params))
         return total, {"loss": total, **metrics}
 
 
-def _holds(history: Array, num_items: int) -> Array:
-    """bool [batch, items], whether the history holds the item."""
-    batch = jnp.arange(history.shape[0])[:, None]
-    nothing = jnp.zeros((history.shape[0], num_items), bool)
-    return nothing.at[batch, jnp.where(history < 0, num_items, history)].set(True, mode="drop")
+def _marked(own: Array, num_items: int) -> Array:
+    """bool [batch, items], whether the asker's own item rows (-1 where padded) hold the item."""
+    batch = jnp.arange(own.shape[0])[:, None]
+    nothing = jnp.zeros((own.shape[0], num_items), bool)
+    return nothing.at[batch, jnp.where(own < 0, num_items, own)].set(True, mode="drop")
 
 
 def _own_columns(rows: Array, targets: Array) -> Array:
-    """The first column that holds each target, int32 [batch, targets]."""
-    return jnp.argmax(rows[None, None, :] == targets[:, :, None], axis=-1)
+    """The first column that holds each target, int32 [batch, targets]; any for a target that none holds."""
+    order = jnp.argsort(rows, stable=True)
+    place = jnp.searchsorted(jnp.take(rows, order), targets)
+    return jnp.take(order, jnp.minimum(place, rows.shape[0] - 1))
 
 
 def _with_negatives(targets: Array, num_items: int, negatives: int, key: Array) -> Array:
@@ -155,6 +168,5 @@ def _against_negatives(scores, rows, batch, table, negatives):
     drawn = rows[:negatives]
     own = negatives + _own_columns(rows[negatives:], batch.targets)
     positive = jnp.take_along_axis(scores, own, axis=-1)
-    has = (drawn[None, :, None] == batch.history[:, None, :]).any(axis=-1)
-    has = has | (drawn[None, :, None] == batch.targets[:, None, :]).any(axis=-1)
-    return positive, scores[:, :negatives], batch.target_weights, ~has & table.warm[drawn][None, :]
+    had = holds(jnp.concatenate([batch.history, batch.targets], axis=1), drawn)
+    return positive, scores[:, :negatives], batch.target_weights, ~had & table.warm[drawn][None, :]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -47,10 +48,10 @@ class Tuned:
     def encode_all(self, params: PyTree) -> jax.Array:
         """The catalog's text vectors by the trained encoder, float32 [items, dim], some rows at a time."""
         encoder = params["item"]["content"]["encoder"]
-        run = jax.jit(lambda p, tokens: self._encoder.apply({"params": p}, tokens))
         padded = np.zeros((-(-len(self.tokens) // ROWS) * ROWS, self.tokens.shape[1]), np.int32)
         padded[: len(self.tokens)] = self.tokens
-        blocks = [run(encoder, padded[start : start + ROWS]) for start in range(0, len(padded), ROWS)]
+        starts = range(0, len(padded), ROWS)
+        blocks = [_encoded(self._encoder, encoder, padded[start : start + ROWS]) for start in starts]
         return jnp.concatenate(blocks)[: len(self.tokens)].astype(jnp.float32)
 
     def trained(self, encoder: Any, params: PyTree) -> Any:
@@ -63,6 +64,11 @@ class Tuned:
         content = {name: value for name, value in params["item"]["content"].items() if name != "encoder"}
         plain = params | {"item": params["item"] | {"content": content}}
         return _with_module(self.task, None), plain, table._replace(text=text, tokens=table.tokens[:, :0])
+
+
+@partial(jax.jit, static_argnames="module")
+def _encoded(module: TunedBert, params: PyTree, tokens: jax.Array) -> jax.Array:
+    return module.apply({"params": params}, tokens)
 
 
 def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | None:

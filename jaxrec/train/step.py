@@ -35,16 +35,15 @@ def make_step(
 ) -> Callable[..., tuple[TrainState, Metrics]]:
     """A pure step(state, constants, batch, *, axis_name=None) -> (state, metrics).
 
-    Randomness is fold_in(key(seed), step), and under axis_name also the device's place on that axis. Metrics are the
-    task's (means) with "grad_norm", "learning_rate" and "finite" (1 when every loss and all gradients are finite).
+    Randomness is fold_in(key(seed), step), the same on every device: under axis_name a task folds in the device's place
+    for what it draws for each example, and for that alone. Metrics are the task's (means) with "grad_norm",
+    "learning_rate" and "finite" (1 when every loss and all gradients are finite).
     accumulate: the batch is run as that many microbatches and their gradients averaged, which equals the whole batch
     for a loss that is a mean over examples; a loss over the batch's own items sees the microbatch's items only.
     """
 
     def step(state: TrainState, constants: PyTree, batch: PyTree, *, axis_name: str | None = None):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
         def gradients(batch, key):
             return task.gradients(state.params, constants, batch, key, axis_name=axis_name)

@@ -6,8 +6,9 @@ from jax import Array
 
 
 def unit(vectors: Array) -> Array:
-    """Rows scaled to length one; a zero row stays zero."""
-    return vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+    """Rows scaled to length one; a zero row stays zero, with a finite gradient."""
+    squared = jnp.square(vectors).sum(axis=-1, keepdims=True)
+    return vectors / jnp.sqrt(jnp.where(squared > 0, squared, 1.0))
 
 
 class Cosine(nn.Module):
