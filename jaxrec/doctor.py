@@ -26,7 +26,8 @@ def examine() -> None:
     import jax.numpy as jnp
 
     print(
-        f"devices   {jax.device_count()} {jax.devices()[0].platform}, process {jax.process_index()} of {jax.process_count()}"
+        f"devices   {jax.device_count()} {jax.devices()[0].platform}, "
+        f"process {jax.process_index()} of {jax.process_count()}"
     )
     total = float(jax.jit(lambda x: (x @ x).sum())(jnp.ones((8, 8))))
     print(f"compiles  {'yes' if total == 512 else f'wrongly: 8x8 ones give {total}'}")
@@ -77,4 +78,7 @@ def check_config_shapes(config: Path, overrides: Sequence[str]) -> None:
     print(f"mesh               {found.mesh[0]} x {found.mesh[1]} (data x model)")
     print(f"parameters         {found.parameters:,}")
     print(f"item table         {found.constants / 1e9:.2f} GB")
-    print(f"on each device     {found.bytes_per_device / 1e9:.2f} GB (parameters, Adam's moments, item table)")
+    print(
+        f"on each device     {found.bytes_per_device / 1e9:.2f} GB (parameters, gradients, Adam's moments, item table; "
+        "what a step computes comes on top)"
+    )

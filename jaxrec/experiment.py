@@ -76,7 +76,7 @@ def abstract_inputs(experiment: Experiment, sizes: Sizes) -> tuple[ItemTable, Ba
     def of(dtype, *shape):
         return jax.ShapeDtypeStruct(shape, dtype)
 
-    items, count = sizes.items, min(experiment.neighbourhood.count, sizes.items) if sizes.text else 0
+    items, count = sizes.items, experiment.neighbourhood.count_for(sizes.items) if sizes.text else 0
     if count and items <= SMALL_CATALOG:
         neighbours, weights = of(np.int32, items, 0), of(np.float32, items, items)
     else:
@@ -107,7 +107,8 @@ def abstract_inputs(experiment: Experiment, sizes: Sizes) -> tuple[ItemTable, Ba
 
 
 class ShapeReport(NamedTuple):
-    """What a job at real size holds. bytes_per_device: parameters, Adam's two moments and constants, after sharding."""
+    """What a job at real size holds. constants: bytes of the item table. bytes_per_device: parameters, their gradients,
+    Adam's two moments and the item table, after sharding; what a step computes comes on top."""
 
     parameters: int
     constants: int
@@ -148,7 +149,7 @@ def check_shapes(experiment: Experiment, sizes: Sizes) -> ShapeReport:
             total += leaf.size * leaf.dtype.itemsize // int(np.prod(ways))
         return total
 
-    per_device = 3 * bytes_on_one(params, PARAM_RULES) + bytes_on_one(table, ITEM_RULES)
+    per_device = 4 * bytes_on_one(params, PARAM_RULES) + bytes_on_one(table, ITEM_RULES)
     return ShapeReport(
         sum(leaf.size for leaf in jax.tree.leaves(params)),
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(table)),

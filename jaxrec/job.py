@@ -72,8 +72,9 @@ def run_job(
         say(f"done already: {workdir} holds the finished run of this very experiment; nothing to train")
         _show(finished, say)
         return finished
-    _claim(experiment, workdir)
+    _refuse_other(experiment, workdir)
     prepared = prepare(experiment, say)
+    _claim(experiment, workdir)  # not before the data is known to be good: what is refused leaves nothing behind
     final, fitted, params = train_and_refit(prepared, workdir, say=say, quiet=quiet)
     ranker = ranker_of(final, params)
     say("evaluating: the whole catalog is ranked for every judged user, ours beside the simple methods")
@@ -196,18 +197,25 @@ def _original(workdir: Path) -> Experiment:
     return from_json(path.read_text(encoding="utf-8"))
 
 
+def _refuse_other(experiment: Experiment, workdir: Path) -> None:
+    """Raises UserError where the workdir belongs to another experiment."""
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"workdir {workdir} is a file: give a folder")
+    if not (workdir / EXPERIMENT).is_file():
+        return
+    changed = differences(_original(workdir), experiment)
+    if changed:
+        where, old, new = changed[0]
+        raise UserError(
+            f"{workdir} holds another experiment: {where} was {old!r} and is now {new!r}. "
+            "Give another --workdir, or remove this one"
+        )
+
+
 def _claim(experiment: Experiment, workdir: Path) -> None:
-    """The workdir belongs to this experiment from now on. Raises UserError where it belongs to another."""
+    """The workdir belongs to this experiment from now on."""
     path = workdir / EXPERIMENT
-    if path.is_file():
-        changed = differences(_original(workdir), experiment)
-        if changed:
-            where, old, new = changed[0]
-            raise UserError(
-                f"{workdir} holds another experiment: {where} was {old!r} and is now {new!r}. "
-                "Give another --workdir, or remove this one"
-            )
-    elif jax.process_index() == 0:
+    if jax.process_index() == 0 and not path.is_file():
         _write(path, to_json(experiment))
 
 

@@ -274,7 +274,11 @@ def judge_all(prepared: Prepared, ranker: Ranker, say: Say = say_once) -> dict[s
     results = {MODEL_NAME: judge(prepared, ranker, "test", judged=judged)}
     for baseline in prepared.experiment.baselines:
         say(f"  fitting {baseline.name}")
-        fitted = baseline.fit(prepared.dataset, prepared.holdout.train, prepared.text)
+        try:
+            fitted = baseline.fit(prepared.dataset, prepared.holdout.train, prepared.text)
+        except UserError as error:  # such as a catalog too large for it: no reason to lose what was trained
+            say(f"  left out: {error}")
+            continue
         results[baseline.name] = judge(prepared, fitted, "test", name=baseline.name, judged=judged)
     return results
 

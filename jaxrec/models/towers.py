@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrec.errors import UserError
 from jaxrec.models.profiles.identity import Identity
 from jaxrec.models.profiles.interface import Known, Profile, ProfileHead
 from jaxrec.ranker import Query
@@ -38,12 +39,14 @@ class Content(nn.Module):
     """What text and features say: each mapped to `dim`, then read by a profile head.
 
     `encoder` is a text encoder that is trained along; without one the table's frozen text vectors are read.
+    dtype: of the matrix products, "float32" or "bfloat16"; parameters and profiles are float32.
     """
 
     dim: int = 64
     head: ProfileHead = Identity()
     text_dropout: float = 0.0
     encoder: nn.Module | None = None
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, at: ItemTable, behaviour: Array, *, train: bool = False) -> Profile:
@@ -54,7 +57,8 @@ class Content(nn.Module):
             if values.shape[-1]:
                 init = nn.initializers.normal(0.02)
                 dropped = nn.Dropout(self.text_dropout, deterministic=not train)(values)
-                parts.append(nn.Dense(self.dim, use_bias=False, kernel_init=init, name=name)(dropped))
+                dense = nn.Dense(self.dim, use_bias=False, kernel_init=init, dtype=self.dtype, name=name)
+                parts.append(dense(dropped).astype(jnp.float32))
                 masks.append(jnp.any(values != 0, axis=-1))
         if not parts:
             return Profile(jnp.zeros((at.warm.shape[0], self.dim), jnp.float32), {})
@@ -74,7 +78,7 @@ class ItemTower(nn.Module):
 
     content(i) = the profile of text and features + the mean id vector of the text neighbours, each where configured.
     In training the id is dropped for a share `id_dropout` of the items, so that content alone is learned on the same
-    scale (DropoutNet, Volkovs et al., NeurIPS 2017).
+    scale (DropoutNet, Volkovs et al., NeurIPS 2017). dtype: of the neighbours' mean, as in `Content`.
     """
 
     dim: int = 64
@@ -83,6 +87,7 @@ class ItemTower(nn.Module):
     content: Content | None = Content()
     use_neighbours: bool = False
     init_scale: float = 0.05
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -105,10 +110,11 @@ class ItemTower(nn.Module):
         content = Profile(jnp.zeros_like(id_vectors), {})
         if self.content is not None:
             content = self.content(at, id_vectors, train=train)
+            _same_width(self.dim, content.vector, "an item tower's content")
         vector = content.vector
         if self.use_neighbours and at.neighbour_weights.shape[-1]:
             if rows is None or rows.shape[0] < table.warm.shape[0]:
-                vector = vector + _neighbour_mean(at, ids)
+                vector = vector + _neighbour_mean(at, ids, self.dtype)
             else:  # more rows than items: each item's once
                 vector = vector + jnp.take(_neighbour_mean(table, ids), jnp.maximum(rows, 0), axis=0)
         keep_id = at.warm
@@ -118,11 +124,16 @@ class ItemTower(nn.Module):
         return Profile(jnp.where(keep_id[:, None], mixed, vector), content.losses)
 
 
-def _neighbour_mean(at: ItemTable, ids: Array) -> Array:
+def _neighbour_mean(at: ItemTable, ids: Array, dtype: str) -> Array:
     if at.neighbours.shape[-1] == 0:
-        return at.neighbour_weights @ ids
+        return _product("in,nd->id", at.neighbour_weights, ids, dtype)
     near = jnp.take(ids, jnp.maximum(at.neighbours, 0), axis=0)
     return (near * at.neighbour_weights[..., None]).sum(axis=1)
+
+
+def _product(sum_of: str, left: Array, right: Array, dtype: str) -> Array:
+    """einsum with factors in `dtype` and sums in float32."""
+    return jnp.einsum(sum_of, left.astype(dtype), right.astype(dtype), preferred_element_type=jnp.float32)
 
 
 class UserTower(nn.Module):
@@ -130,12 +141,14 @@ class UserTower(nn.Module):
 
     Attention weighs each event by its item (learned), its rating or count against the asker's own mean, and its age
     against the newest event; `length_power` p scales the mean by length^p, so that long histories speak louder.
+    dtype: of the weighted sum, as in `Content`.
     """
 
     dim: int = 64
     head: ProfileHead = Identity()
     length_power: float = 0.5
     dropout: float = 0.0
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, query: Query, tokens: Array, words: Array, *, train: bool = False) -> Profile:
@@ -154,9 +167,9 @@ class UserTower(nn.Module):
         lengths = mask.sum(axis=-1, keepdims=True).astype(tokens.dtype)
         weights = weights * jnp.maximum(lengths, 1.0) ** self.length_power
         if from_table:
-            summary = _spread(weights, rows, tokens.shape[0]) @ tokens
+            summary = _product("bi,id->bd", _spread(weights, rows, tokens.shape[0]), tokens, self.dtype)
         else:
-            summary = jnp.einsum("bl,bld->bd", weights, tokens)
+            summary = _product("bl,bld->bd", weights, tokens, self.dtype)
         summary = summary + words
         parts = None
         if "parts" in self.head.reads:
@@ -170,6 +183,8 @@ class UserTower(nn.Module):
             counts=self._counts(query, mask, tokens) if "counts" in self.head.reads else None,
         )
         profile = self.head(known, train=train)
+        _same_width(self.dim, tokens, "the history tower")
+        _same_width(self.dim, profile.vector, "the user tower's head")
         vector = profile.vector
         if not isinstance(self.head, Identity):
             vector = vector + summary  # the head adds to the plain reading of the history, it does not replace it
@@ -192,6 +207,14 @@ class UserTower(nn.Module):
         if tokens.ndim != 2:  # without the catalog; the two-tower model gives it in training, where counts are rebuilt
             return None
         return _spread(mask.astype(tokens.dtype), jnp.maximum(query.history, 0), tokens.shape[0])
+
+
+def _same_width(dim: int, vectors: Array, what: str) -> None:
+    if vectors.shape[-1] != dim:
+        raise UserError(
+            f"{what} gives {vectors.shape[-1]} numbers and its tower has dim={dim}: give the towers, their content and "
+            "their heads one and the same dim"
+        )
 
 
 def _spread(weights: Array, rows: Array, items: int) -> Array:

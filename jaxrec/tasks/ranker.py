@@ -45,8 +45,8 @@ class TwoTowerRanker:
         known = shared["known_text"]
         nobody = jnp.full((text.shape[0],), -1, jnp.int32)
         rows, weights = jnp.zeros((text.shape[0], 0), jnp.int32), jnp.zeros((text.shape[0], 0), jnp.float32)
-        if self.neighbourhood.count and text.shape[-1]:
-            count = min(self.neighbourhood.count, known.shape[0])
+        count = self.neighbourhood.count_for(known.shape[0])
+        if count and text.shape[-1]:
             rows, weights = nearest(text, nobody, known, shared["warm"], count=count, power=self.neighbourhood.power)
         new = ItemTable(
             text=text,

@@ -1,7 +1,7 @@
 """Train the text encoder along with the towers: the lower layers may stay as they are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from jaxrec.tasks.retrieval import Retrieval
 
 PyTree = Any
 ROWS = 256  # texts encoded at a time once training is done
+HOW_TRAINED = ("dropout", "attention_dropout", "dtype", "remat", "init_scale")  # what a config may say otherwise
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,24 @@ def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | No
             f"{task.fine_tune.max_tokens}: raise it, or set encoder.max_length to it"
         )
     tuned = TunedBert(module, encoder.encode.pool, encoder.encode.normalize, encoder.tokenizer.pad_id)
+    stated = task.model.item.content.encoder
+    if stated is not None:
+        tuned = _as_stated(stated, tuned)
     return Tuned(_with_module(task, tuned), tokens.astype(np.int32), encoder.params)
+
+
+def _as_stated(stated: TunedBert, loaded: TunedBert) -> TunedBert:
+    """What the config puts into the item tower, so that its shapes are known without weights; it decides how the
+    encoder is trained (dropout, dtype, remat). Raises UserError where the loaded one is another encoder.
+    """
+    for where, ours, theirs in (("", stated, loaded), ("bert.", stated.bert, loaded.bert)):
+        for name in (f.name for f in fields(ours) if f.name not in ("parent", "name", "bert", *HOW_TRAINED)):
+            if getattr(ours, name) != getattr(theirs, name):
+                raise UserError(
+                    f"task.model.item.content.encoder.{where}{name} is {getattr(ours, name)!r}, and the loaded encoder "
+                    f"has {getattr(theirs, name)!r}: make it that, or none, which takes the loaded encoder as it is"
+                )
+    return stated
 
 
 def _with_module(task: Retrieval, encoder: TunedBert | None) -> Retrieval:
