@@ -116,7 +116,7 @@ class ItemTower(nn.Module):
             if rows is None or rows.shape[0] < table.warm.shape[0]:
                 vector = vector + _neighbour_mean(at, ids, self.dtype)
             else:  # more rows than items: each item's once
-                vector = vector + jnp.take(_neighbour_mean(table, ids), jnp.maximum(rows, 0), axis=0)
+                vector = vector + jnp.take(_neighbour_mean(table, ids, self.dtype), jnp.maximum(rows, 0), axis=0)
         keep_id = at.warm
         if train and self.id_dropout > 0:
             keep_id = keep_id & ~jax.random.bernoulli(self.make_rng("dropout"), self.id_dropout, keep_id.shape)

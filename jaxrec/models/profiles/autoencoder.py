@@ -37,9 +37,9 @@ class Autoencoder(nn.Module):
         if self.variational:
             mean = nn.Dense(self.hidden, name="mean")(x)
             log_variance = nn.Dense(self.hidden, name="log_variance", kernel_init=nn.initializers.zeros)(x)
-            losses["kl"] = self.kl_weight * gaussian_kl(mean, log_variance)
             code = mean
             if train:
+                losses["kl"] = self.kl_weight * gaussian_kl(mean, log_variance)
                 noise = jax.random.normal(self.make_rng("dropout"), mean.shape, mean.dtype)
                 code = mean + jnp.exp(0.5 * log_variance) * noise
         else:
