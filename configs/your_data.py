@@ -7,9 +7,9 @@ Column names: --map item_id=movieId. No timestamps: --set holdout=RandomPerUser.
 --set holdout.valid=valid.csv --set holdout.test=test.csv. Where taste goes out of date quickly, as with news:
 --set examples.half_life_days=14.
 
-The numbers are upper bounds: histories, neighbours and lists are never longer than the data allows, and a baseline that
-the catalog is too large for is left out. Meant for 1,000 to 100,000 items and up to some millions of events, on a laptop
-or one GPU; for more items take --set task.loss=InBatchSoftmax.
+The numbers are upper bounds: histories, neighbours and lists are never longer than the data allows, and a baseline
+that the catalog is too large for is left out. Meant for 1,000 to 100,000 items and up to some millions of events, on a
+laptop or one GPU; for more items take --set task.loss=InBatchSoftmax.
 """
 
 from dataclasses import replace

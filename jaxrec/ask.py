@@ -34,7 +34,8 @@ def ask(
     if as_json:
         print(json.dumps([item.to_json() for item in answer], ensure_ascii=False, indent=1))
     else:
-        print_recommendations(user or "with this history", [], answer)
+        asker = f"user {user}" if user else "this history" if history else "these words"
+        print_recommendations(asker, [], answer)
 
 
 def ask_many(

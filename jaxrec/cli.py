@@ -1,6 +1,7 @@
 """The `jaxrec` command: one function per verb, no logic of its own. Heavy imports wait until a verb needs them."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,13 +9,36 @@ import typer
 
 from jaxrec.errors import JaxrecError, UserError
 
-app = typer.Typer(
+
+
+class Verb(typer.core.TyperCommand):
+    """A command that says which option was probably meant."""
+
+    def parse_args(self, ctx, args):
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            near = getattr(error, "possibilities", None)
+            if near:
+                error.message = f"{error.message.rstrip('.')}. Did you mean {near[0]}?"
+                error.possibilities = None
+            raise
+
+
+class Verbs(typer.Typer):
+    """A group of such commands."""
+
+    def command(self, name: str | None = None):
+        return super().command(name, cls=Verb)
+
+
+app = Verbs(
     help="Text-aware recommenders in JAX: from an interaction log to one exported scoring function.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="Data sets and weights that jaxrec can fetch.", no_args_is_help=True)
+data = Verbs(help="Data sets and weights that jaxrec can fetch.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 Workdir = Annotated[Path, typer.Option(help="Where checkpoints, metrics, artifact and report go.")]
@@ -224,10 +248,17 @@ def _columns(maps: list[str]) -> str:
     return json.dumps([[ours.strip(), theirs.strip()] for ours, _, theirs in pairs])
 
 
+def _warn(message, category, *_) -> None:
+    """A warning as one line, without the place in our code that it came from."""
+    typer.echo(f"warning: {message}", err=True)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; errors that a person can act on are one line on stderr and an exit code of their own."""
     try:
-        app(arguments, prog_name="jaxrec", standalone_mode=True)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            app(arguments, prog_name="jaxrec", standalone_mode=True)
     except JaxrecError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

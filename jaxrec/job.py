@@ -244,7 +244,7 @@ def _show(finished: Finished, say: Say) -> None:
     results = finished.results
     print_table(results["table"], f"protocol {results['protocol']}")
     picks = [Recommendation(**(p | {"reason": Reason(p["reason"]["text"])})) for p in results["recommendations"]]
-    print_recommendations(results["user"], results["history"], picks)
+    print_recommendations(f"user {results['user']}", results["history"], picks)
     if results["notice"]:
         say(results["notice"])
     say(f"artifact: {finished.artifact}")

@@ -70,13 +70,13 @@ def _wide() -> bool:
     return shutil.get_terminal_size().columns >= 120
 
 
-def print_recommendations(user: str, history: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
-    """Ten lines with titles and reasons, below what the user had last."""
+def print_recommendations(asker: str, history: Sequence[str], recommendations: Sequence[Recommendation]) -> None:
+    """Ten lines with titles and reasons, below what the asker had last."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(f"Recommendations for user {user}"), style="bold")
+    console.print(Text(f"Recommendations for {asker}"), style="bold")
     if history:
         console.print(Text("  lately: " + "; ".join(history[-5:])))
     for item in recommendations:

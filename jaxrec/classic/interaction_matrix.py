@@ -10,6 +10,8 @@ import numpy as np
 from jaxrec.data.interactions import Interactions
 
 USERS_TIMES_ITEMS = 2**25  # cells of the matrix held at once while counting: 128 MB
+PAIRS_AT_ONCE = 2**22
+SLOWER = 500  # one scattered addition takes as long as so many multiplications in a matrix product
 
 
 def distinct_pairs(interactions: Interactions, num_items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,14 +56,41 @@ def cooccurrence(
 ) -> jax.Array:
     """How many users have both items: rows [start, start + size) of X^T X, float32 [size, items], exact to 2^24.
 
-    pairs: from `distinct_pairs`. X is built for a block of users at a time, on the device.
+    pairs: from `distinct_pairs`. X is built for a block of users at a time, on the device; where the catalog is large
+    and histories are short, the pairs of items that users have are counted one by one instead: the sums are the same.
     """
     size = num_items if size is None else size
     counts = jnp.zeros((size, num_items), jnp.float32)
+    lengths = np.bincount(pairs[0], minlength=num_users).astype(np.float64)
+    if SLOWER * np.square(lengths).sum() < num_users * float(num_items) ** 2:
+        for ours, theirs in _item_pairs(pairs, lengths.astype(np.int64), start, size):
+            counts = _add_pairs(counts, ours, theirs)
+        return counts
     users = max(1, min(num_users, USERS_TIMES_ITEMS // num_items))
     for user_rows, item_rows in _user_blocks(pairs, num_users, users):
         counts = _add_block(counts, user_rows, item_rows, start, users=users)
     return counts
+
+
+def _item_pairs(
+    pairs: tuple[np.ndarray, np.ndarray], lengths: np.ndarray, start: int, size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(item row - start, item row) of all pairs of items of each user whose first is in the block, int32 [some];
+    padded with (size, 0), which is outside of the counts."""
+    user_rows, item_rows = pairs
+    here = np.flatnonzero((item_rows >= start) & (item_rows < start + size))
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    ends = np.cumsum(lengths[user_rows[here]])
+    total = int(ends[-1]) if len(ends) else 0
+    width = min(PAIRS_AT_ONCE, 1 << total.bit_length())
+    for low in range(0, total, width):
+        at = np.arange(low, min(low + width, total))
+        row = np.searchsorted(ends, at, side="right")
+        users = user_rows[here[row]]
+        second = item_rows[begins[users] + at - (ends[row] - lengths[users])]
+        pad = (0, width - len(at))
+        first = np.pad(item_rows[here[row]] - start, pad, constant_values=size)
+        yield first.astype(np.int32), np.pad(second, pad).astype(np.int32)
 
 
 def _user_blocks(
@@ -78,6 +107,11 @@ def _user_blocks(
             np.pad(user_rows[low:high] - first, pad, constant_values=users).astype(np.int32),
             np.pad(item_rows[low:high], pad),
         )
+
+
+@partial(jax.jit, donate_argnums=0)
+def _add_pairs(counts: jax.Array, ours: jax.Array, theirs: jax.Array) -> jax.Array:
+    return counts.at[ours, theirs].add(1.0, mode="drop")
 
 
 @partial(jax.jit, static_argnames="users", donate_argnums=0)

@@ -225,7 +225,7 @@ def _timed(dataset: Dataset, rule: str) -> Interactions:
     if len(log) and log.timestamps[0] == log.timestamps[-1]:
         what = "no timestamps" if log.timestamps[0] == 0 else f"one timestamp only, {show(log.timestamps[0])}"
         raise DataError(
-            f"{rule} cuts by time, and the log has {what}. If a column holds the times, say --map timestamp=THEIR_NAME; "
+            f"{rule} cuts by time, and the log has {what}. If a column holds them, say --map timestamp=THEIR_NAME; "
             "if there are none, choose a holdout without time: --set holdout=RandomPerUser"
         )
     return log

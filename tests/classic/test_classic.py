@@ -46,8 +46,11 @@ def scores_of(ranker, log=LOG):
     return np.asarray(score_all(ranker, ranker.arrays, query))
 
 
-def test_cooccurrence_is_x_transposed_x_whole_or_in_parts(monkeypatch):
+@pytest.mark.parametrize("slower", [1e9, 0], ids=["by matrix products", "pair by pair"])
+def test_cooccurrence_is_x_transposed_x_whole_or_in_parts(monkeypatch, slower):
     monkeypatch.setattr("jaxrec.classic.interaction_matrix.USERS_TIMES_ITEMS", 7 * ITEMS)
+    monkeypatch.setattr("jaxrec.classic.interaction_matrix.PAIRS_AT_ONCE", 1_000)
+    monkeypatch.setattr("jaxrec.classic.interaction_matrix.SLOWER", slower)
     pairs = distinct_pairs(LOG, ITEMS)
     np.testing.assert_array_equal(cooccurrence(pairs, USERS, ITEMS), X.T @ X)
     np.testing.assert_array_equal(cooccurrence(pairs, USERS, ITEMS, 10, 5), (X.T @ X)[10:15])
