@@ -182,9 +182,10 @@ def find_encoder(name: str) -> Path:
     Nothing is downloaded but "minilm". Raises UserError that says where was looked.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
+    known = name.lower() in _KNOWN
+    if path.is_dir() and (not known or (path / "config.json").is_file()):
         return path
-    if name.lower() in _KNOWN:
+    if known:
         from jaxrec.data.fetch import fetch
 
         return fetch(name.lower())

@@ -1,0 +1,52 @@
+"""Transformer heads: causal over histories, bidirectional over item fields.
+
+MovieLens-100K, leave-last-out (L), refitted.
+"""
+
+from dataclasses import replace
+
+from jaxrec.data.examples import Examples
+from jaxrec.data.holdout import LeaveLastOut
+from jaxrec.data.sources.movielens import MovieLens
+from jaxrec.experiment import Experiment, Sizes, smaller
+from jaxrec.models.profiles.identity import Identity
+from jaxrec.models.profiles.transformer import Transformer
+from jaxrec.models.towers import Content, ItemTower, UserTower
+from jaxrec.models.two_tower import TwoTower
+from jaxrec.tasks.retrieval import Retrieval
+from jaxrec.text_encoder import BagOfWords
+from jaxrec.train.loop import Train
+from jaxrec.train.optimizers import AdamW
+
+DIM = 64
+SIZES = Sizes(items=1_682, text=384, item_features=20, user_features=24)
+
+
+def get_config() -> Experiment:
+    return Experiment(
+        name="profile-transformer",
+        source=MovieLens("100k"),
+        holdout=LeaveLastOut(refit=True),
+        task=Retrieval(
+            model=TwoTower(
+                item=ItemTower(
+                    dim=DIM,
+                    id_dropout=0.1,
+                    use_neighbours=True,
+                    content=Content(dim=DIM, text_dropout=0.5, head=Transformer(dim=DIM, blocks=1, causal=False)),
+                ),
+                history=ItemTower(dim=DIM, id_dropout=0.3, content=Content(dim=DIM, head=Identity(dim=DIM))),
+                user=UserTower(dim=DIM, dropout=0.2, head=Transformer(dim=DIM, blocks=2, max_parts=64, dropout=0.2)),
+            ),
+            l2=1e-4,
+        ),
+        examples=Examples(cut="time", history_length=64, num_targets=8),
+        optimizer=AdamW(peak_learning_rate=3e-3, warmup_steps=50, final_fraction=0.05, weight_decay=0.0),
+        train=Train(num_steps=2000, batch_size_global=128, evaluate_every=100, checkpoint_every=200, patience=4),
+        show_user="42",
+    )
+
+
+def debug(experiment: Experiment) -> Experiment:
+    examples = replace(experiment.examples, history_length=64, num_targets=16)
+    return smaller(replace(experiment, examples=examples, encoder=BagOfWords(dim=64)))
