@@ -4,7 +4,6 @@ A config is a tree of frozen dataclasses (flax.linen modules are such too), tupl
 """
 
 import dataclasses
-import difflib
 import importlib
 import importlib.util
 import json
@@ -17,7 +16,7 @@ from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
-from jaxrec.errors import UserError
+from jaxrec.errors import UserError, closest
 from jaxrec.field_types import element_hints, field_hints, parse, type_name
 
 CLASS = "$class"
@@ -26,10 +25,9 @@ CLASS = "$class"
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """The end of an error message: "; did you mean 'dim'?", or the known words, or nothing where none is known."""
     words = sorted(set(words))
-    lowered = {w.lower(): w for w in words}
-    close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {lowered[close[0]]!r}?"
+    meant = closest(word, words)
+    if meant is not None:
+        return f"; did you mean {meant!r}?"
     return f"; it has: {', '.join(words[:30])}" if words else ""
 
 

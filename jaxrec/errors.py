@@ -1,5 +1,8 @@
 """Errors a person can act on, each with the exit code of the `jaxrec` command."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class JaxrecError(Exception):
     """What went wrong, where, and how to mend it, in one message."""
@@ -35,3 +38,14 @@ class Preempted(JaxrecError):
     """Stopped by a signal after saving; start the same command again to go on."""
 
     exit_code = 42
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, whatever its case and underscores; None where none is near."""
+    folded = {_folded(name): name for name in known}
+    near = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.5)
+    return folded[near[0]] if near else None
+
+
+def _folded(word: str) -> str:
+    return word.lower().replace("_", "")

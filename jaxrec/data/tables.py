@@ -1,13 +1,12 @@
 """Tables as they came: what a source gives, before anything is judged."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
 
-from jaxrec.errors import DataError
+from jaxrec.errors import DataError, closest
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +33,8 @@ class Source(Protocol):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' or nothing."""
-    known = list(known)
-    folded = {k.lower().replace("_", ""): k for k in known}
-    close = difflib.get_close_matches(word.lower().replace("_", ""), folded, n=1, cutoff=0.6)
-    return f" Did you mean {folded[close[0]]!r}?" if close else ""
+    meant = closest(word, known)
+    return f" Did you mean {meant!r}?" if meant is not None else ""
 
 
 def rename_columns(table: pa.Table, columns: Iterable[tuple[str, str]]) -> pa.Table:

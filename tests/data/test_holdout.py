@@ -150,7 +150,7 @@ def test_logs_that_cannot_be_divided():
     with pytest.raises(DataError, match="TimeCutoff cuts by time, and the log has one timestamp only, 1997-11-20"):
         TimeCutoff()(data)
     log = pa.table({"user_id": ["u", "u", "v"], "item_id": ["a", "b", "a"]})
-    with pytest.raises(DataError, match="the log has no timestamps; use RandomPerUser"):
+    with pytest.raises(DataError, match="the log has no timestamps.*--set holdout=RandomPerUser"):
         TimeCutoff()(index_ids(clean(Tables(log, None, None, "log"))[0]))
     with pytest.raises(DataError, match="the validation part of holdout L is empty"):
         LeaveLastOut()(data)
