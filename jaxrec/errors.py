@@ -43,7 +43,7 @@ class Preempted(JaxrecError):
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant, whatever its case and underscores; None where none is near."""
     folded = {_folded(name): name for name in known}
-    near = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.6)
     return folded[near[0]] if near else None
 
 

@@ -30,7 +30,7 @@ from jaxrec.run import (
     train_and_refit,
 )
 from jaxrec.serve.artifact import read_manifest, verify
-from jaxrec.serve.export import export
+from jaxrec.serve.export import export, gathered
 from jaxrec.serve.model_card import Card
 from jaxrec.summary import PROTOCOLS
 
@@ -83,24 +83,22 @@ def run_job(
     metrics = {name: {m: c for m, c in result.means.items() if np.isfinite(c)} for name, result in judged.items()}
     histories = known_histories(prepared)
     export_ranker(final, params, ranker, workdir / "artifact", metrics=metrics, histories=histories)
+    vectors = gathered(ranker.arrays.items["vector"])  # all processes take part, though only the first one writes
     if jax.process_index() == 0:
-        _write_results(final, judged, fitted.history, histories, ranker, workdir, command, notice)
+        _write_results(final, judged, fitted.history, histories, vectors, workdir, command, notice)
     _wait_for_all()
     finished = _finished(experiment, workdir)
     _show(finished, say)
     return finished
 
 
-def _write_results(final, judged, history, histories, ranker, workdir, command, notice) -> None:
+def _write_results(final, judged, history, histories, vectors, workdir, command, notice) -> None:
     from jaxrec.evaluate.report import write_report
     from jaxrec.serve.recommender import Recommender
     from jaxrec.summary import history_titles, report_of, table_rows
 
     recommender = Recommender.load(workdir / "artifact")
     users = shown_users(final, histories, judged[MODEL_NAME].user_rows)
-    vectors = ranker.arrays.items.get("vector")
-    if vectors is not None:
-        vectors = np.asarray(vectors)[: final.dataset.num_items]
     report = report_of(
         final, judged, history, recommender, vectors, users=users, command=command or "jaxrec train", notice=notice
     )

@@ -100,7 +100,7 @@ def report_of(
     results: Mapping[str, Evaluation],
     history: Sequence[Mapping[str, Any]],
     recommender: Recommender,
-    vectors: np.ndarray | None,
+    vectors: np.ndarray,
     *,
     users: Sequence[str],
     command: str,
@@ -145,7 +145,7 @@ def report_of(
         curve_metric=experiment.train.metric,
         segments=_segments(ours, metric),
         spread=tuple(_spread(name, result) for name, result in results.items()),
-        items=_map_items(prepared, vectors) if vectors is not None else (),
+        items=_map_items(prepared, vectors),
         cards=tuple(_card(prepared, recommender, user) for user in users),
         profiles=tuple(_profile(recommender, user) for user in users[:1]),
     )
