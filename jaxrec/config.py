@@ -25,7 +25,7 @@ CLASS = "$class"
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """The end of an error message: "; did you mean 'dim'?", or the known words, or nothing where none is known."""
     words = sorted(set(words))
-    meant = closest(word, words)
+    meant = closest(word, words, cutoff=0.5)  # names of options are short
     if meant is not None:
         return f"; did you mean {meant!r}?"
     return f"; it has: {', '.join(words[:30])}" if words else ""

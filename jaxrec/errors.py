@@ -40,10 +40,13 @@ class Preempted(JaxrecError):
     exit_code = 42
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, whatever its case and underscores; None where none is near."""
+def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known word that was probably meant, whatever its case and underscores; None where none is near.
+
+    cutoff: the least likeness, from 0 to 1.
+    """
     folded = {_folded(name): name for name in known}
-    near = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(_folded(word), folded, n=1, cutoff=cutoff)
     return folded[near[0]] if near else None
 
 
