@@ -1,6 +1,9 @@
 """Whole jobs: train to artifact, and the same again from what a workdir holds."""
 
 import json
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,7 +250,8 @@ def _show(finished: Finished, say: Say) -> None:
         say(results["notice"])
     say(f"artifact: {finished.artifact}")
     say(f"report:   {finished.report}")
-    say(f"ask it:   jaxrec recommend --artifact {finished.artifact} --user {results['user']} --k 10")
+    command = "jaxrec" if shutil.which("jaxrec") else os.path.relpath(sys.argv[0])
+    say(f"ask it:   {command} recommend --artifact {finished.artifact} --user {results['user']} --k 10")
 
 
 def _write(path: Path, text: str) -> None:

