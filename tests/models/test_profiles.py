@@ -16,6 +16,7 @@ from jaxrec.models.profiles.identity import Identity
 from jaxrec.models.profiles.interface import Known
 from jaxrec.models.profiles.transformer import Transformer
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 BATCH, PARTS, WIDTH, DIM, ITEMS = 5, 4, 6, 3, 9
 
 

@@ -8,6 +8,7 @@ from jaxrec.models.scorers.dot import Dot
 from jaxrec.models.scorers.euclidean import Euclidean
 from jaxrec.models.scorers.mlp import Mlp
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 RNG = np.random.default_rng(0)
 USERS, ITEMS = RNG.normal(size=(4, 6)).astype(np.float32), RNG.normal(size=(7, 6)).astype(np.float32)
 SCORERS = {"dot": Dot(), "cosine": Cosine(0.2), "euclidean": Euclidean(), "mlp": Mlp(5)}

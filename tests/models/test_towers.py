@@ -19,6 +19,7 @@ from jaxrec.models.two_tower import TwoTower
 from jaxrec.ranker import Query
 from jaxrec.similarity import all_nearest, nearest, spelt_out
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 ITEMS, TEXT, FEATURES, DIM, KEEP = 12, 6, 3, 4, 5
 COLD = np.array([2, 7])
 
