@@ -259,7 +259,8 @@ def split_tags(column: pa.Array | pa.ChunkedArray, separator: str) -> pa.ListArr
         lists = pc.split_pattern(bare, ",")
     else:
         text = column.cast(pa.string())
-        lists = pc.split_pattern(text, separator or "\0")
+        # tags that were lists when they were learned may come as text for new items: any usual separator is meant
+        lists = pc.split_pattern(text, separator) if separator else pc.split_pattern_regex(text, r"[|;,]")
     parents = pc.list_parent_indices(lists)
     words = pc.utf8_trim(pc.list_flatten(lists), " \t\r\n'\"" if separator == "[]" else " \t\r\n")
     kept = pc.fill_null(pc.and_(pc.not_equal(words, ""), pc.not_equal(words, "(no genres listed)")), False)

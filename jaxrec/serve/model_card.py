@@ -1,7 +1,7 @@
 """The artifact's README.md: a model card in Hugging Face's format."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,20 +29,13 @@ class Card:
     )
 
 
-def flat_metrics(metrics: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
-    """(path of names, number) of every number in nested metrics."""
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            yield from flat_metrics(value, (*above, name))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield (*above, name), float(value)
-
-
 def model_card(card: Card, manifest: Manifest, metrics: Mapping[str, Any], *, events: int) -> str:
-    """YAML front matter and Markdown. Values of the front matter are written as JSON, which YAML reads."""
-    numbers = list(flat_metrics(metrics))
-    front = _front_matter(card, manifest, numbers)
-    table = "\n".join(f"| {_plain(' '.join(path))} | {value:.4g} |" for path, value in numbers)
+    """YAML front matter and Markdown. Values of the front matter are written as JSON, which YAML reads.
+
+    metrics: ranker -> metric -> number, the artifact's own ranker first; of several list lengths the shortest is shown.
+    """
+    shown = _shown(metrics)
+    front = _front_matter(card, manifest, shown)
     return _TEXT.format(
         front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
         name=_plain(manifest.name),
@@ -53,26 +46,50 @@ def model_card(card: Card, manifest: Manifest, metrics: Mapping[str, Any], *, ev
         dataset=_plain(card.dataset) or "not named",
         protocol=_plain(card.protocol) or "not stated",
         events=events,
-        table=f"| metric | value |\n| --- | --- |\n{table}" if table else "Not measured.",
+        table=_table(shown),
         platforms=", ".join(manifest.platforms),
         manifest=manifest,
     )
 
 
-def _front_matter(card: Card, manifest: Manifest, numbers: list[tuple[tuple[str, ...], float]]) -> dict[str, Any]:
+def _shown(metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The numbers of each ranker, at the shortest list length."""
+    found = {}
+    for ranker, values in metrics.items():
+        if isinstance(values, Mapping):
+            numbers = {n: float(v) for n, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+            lengths = [int(name.rpartition("@")[2]) for name in numbers if name.rpartition("@")[2].isdigit()]
+            end = f"@{min(lengths)}" if lengths else ""
+            found[ranker] = {name: value for name, value in numbers.items() if name.endswith(end) or "@" not in name}
+    return found
+
+
+def _front_matter(card: Card, manifest: Manifest, shown: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     front: dict[str, Any] = {"license": card.license, "library_name": "jaxrec", "tags": list(card.tags)}
     if card.dataset:
         front["datasets"] = [card.dataset]
-    if numbers:
-        front["metrics"] = list(dict.fromkeys(path[-1] for path, _ in numbers))
+    if shown:
+        ours, numbers = next(iter(shown.items()))
+        front["metrics"] = list(numbers)
         dataset = card.dataset or manifest.name
         result = {
             "task": {"type": "recommendation", "name": "Recommendation"},
             "dataset": {"name": dataset, "type": dataset},
-            "metrics": [{"type": path[-1], "name": " ".join(path), "value": value} for path, value in numbers],
+            "metrics": [{"type": name, "name": f"{ours} {name}", "value": value} for name, value in numbers.items()],
         }
         front["model-index"] = [{"name": manifest.name, "results": [result]}]
     return front
+
+
+def _table(shown: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(dict.fromkeys(name for numbers in shown.values() for name in numbers))
+    if not names:
+        return "Not measured."
+    lines = [f"| ranker | {' | '.join(map(_plain, names))} |", f"| --- |{' --- |' * len(names)}"]
+    for ranker, numbers in shown.items():
+        cells = [f"{numbers[name]:.4g}" if name in numbers else "–" for name in names]
+        lines.append(f"| {_plain(ranker)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 _TEXT = """---

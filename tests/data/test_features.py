@@ -162,3 +162,11 @@ def test_lines_say_how_each_column_is_read():
     assert "kind: 2 categories, 1 empty filled with 'film'" in lines
     assert "genres: 4 tags" in lines and "title: title" in lines and "description: text" in lines
     assert "poster: left out (addresses or paths)" in lines
+
+
+def test_new_items_may_write_as_text_what_the_catalog_held_as_lists():
+    catalog = pa.table({"item_id": ["a", "b"], "genres": [["Action", "Sci-Fi"], ["Romance"]]})
+    encoder = fit_features(catalog)
+    new = pa.table({"item_id": ["c", "d", "e"], "genres": ["Action|Sci-Fi", "Romance, Action", "Romance"]})
+    tags = encoder.read_tags(new)
+    assert [sorted(tags.of(row)) for row in range(3)] == [["Action", "Sci-Fi"], ["Action", "Romance"], ["Romance"]]
