@@ -2,35 +2,56 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jaxrec.data.features import as_numbers
 from jaxrec.data.sources.tabular import read_table, with_ids
-from jaxrec.embed import progress_bar, write_atomically
-from jaxrec.errors import UserError
+from jaxrec.data.tables import rename_columns
+from jaxrec.data.timestamps import read_times
+from jaxrec.embed import progress_bar, read_texts, write_atomically
+from jaxrec.errors import DataError, UserError
 from jaxrec.serve.recommender import Recommender
 from jaxrec.summary import print_recommendations
 
 
+@dataclass(frozen=True)
+class Files:
+    """What else is read when an artifact is asked: candidates, one id a line; new items, a table; the user's own names
+    of columns, as (ours, theirs), in the tables."""
+
+    candidates: Path | None = None
+    new_items: Path | None = None
+    columns: Sequence[tuple[str, str]] = ()
+
+    def table(self, path: Path) -> pa.Table:
+        """A file with our column names, ids as strings."""
+        table = rename_columns(read_table(path, columns=self.columns), self.columns)
+        if "item_id" in table.column_names and pa.types.is_nested(table["item_id"].type):  # a list for each user
+            table = table.rename_columns(["items" if name == "item_id" else name for name in table.column_names])
+        return with_ids(table, path)
+
+    def ids(self) -> list[str] | None:
+        """The candidates."""
+        if self.candidates is None:
+            return None
+        return [line.strip() for line in read_texts(self.candidates) if line.strip()]
+
+
 def ask(
-    artifact: Path,
-    user: str | None,
-    history: str | None,
-    text: str | None,
-    *,
-    k: int,
-    candidates: Path | None,
-    new_items: Path | None,
-    as_json: bool,
+    artifact: Path, user: str | None, history: str | None, text: str | None, files: Files, *, k: int, as_json: bool
 ) -> None:
     """Print the k best items for one asker. Raises UserError where nobody asks."""
     if user is None and history is None and text is None:
         raise UserError("who asks? Give --user ID, --history 'id1,id2', --text 'words', or --histories FILE")
-    recommender = _load(artifact, new_items)
-    answer = recommender.recommend(user, _ids(history), k=k, candidates=_lines(candidates), text=text)
+    recommender = _load(artifact, files)
+    answer = recommender.recommend(user, _ids(history), k=k, candidates=files.ids(), text=text)
     if as_json:
         print(json.dumps([item.to_json() for item in answer], ensure_ascii=False, indent=1))
     else:
@@ -38,16 +59,14 @@ def ask(
         print_recommendations(asker, [], answer)
 
 
-def ask_many(
-    artifact: Path, histories: Path, out: Path, *, k: int, candidates: Path | None, new_items: Path | None
-) -> None:
+def ask_many(artifact: Path, histories: Path, out: Path, files: Files, *, k: int) -> None:
     """Write user_id, item_id, score, rank of the k best items of every user in a file."""
-    recommender = _load(artifact, new_items)
-    asked = with_ids(read_table(histories), str(histories))
+    recommender = _load(artifact, files)
+    asked = _events(files.table(histories), histories)
     with progress_bar("ranking") as progress:
-        answers = recommender.recommend_many(asked, k=k, candidates=_lines(candidates), progress=progress)
+        answers = recommender.recommend_many(asked, k=k, candidates=files.ids(), progress=progress)
     write_atomically(out, _writer(answers))
-    print(f"{answers.num_rows:,} rows for {len(pa.compute.unique(answers['user_id'])):,} users: {out}")
+    print(f"{answers.num_rows:,} rows for {len(pc.unique(answers['user_id'])):,} users: {out}")
 
 
 def show_profile(artifact: Path, user: str | None, item: str | None, history: str | None, *, as_json: bool) -> None:
@@ -55,11 +74,32 @@ def show_profile(artifact: Path, user: str | None, item: str | None, history: st
     print(json.dumps(found.to_json(), ensure_ascii=False, indent=1) if as_json else "\n".join(found.lines()))
 
 
-def _load(artifact: Path, new_items: Path | None) -> Recommender:
+def _load(artifact: Path, files: Files) -> Recommender:
     recommender = Recommender.load(artifact)
-    if new_items is None:
+    if files.new_items is None:
         return recommender
-    return recommender.with_new_items(with_ids(read_table(new_items), str(new_items)))
+    return recommender.with_new_items(files.table(files.new_items))
+
+
+def _events(table: pa.Table, path: Path) -> pa.Table:
+    """Timestamps of any kind as seconds, a rating as the weight, as training reads them; null where empty."""
+    if "rating" in table.column_names and "weight" not in table.column_names:
+        table = table.rename_columns(["weight" if name == "rating" else name for name in table.column_names])
+    if "timestamp" in table.column_names:
+        times = read_times(table["timestamp"])
+        table = _replaced(table, "timestamp", times.seconds, times.empty, times.unreadable, path)
+    if "weight" in table.column_names:
+        values, unreadable = as_numbers(table["weight"])
+        bad = unreadable | np.isinf(values)
+        table = _replaced(table, "weight", values.astype(np.float32), np.isnan(values), bad, path)
+    return table
+
+
+def _replaced(table: pa.Table, name: str, values: np.ndarray, empty: np.ndarray, bad: np.ndarray, path: Path):
+    if bad.any():
+        first = table[name][int(bad.argmax())].as_py()
+        raise DataError(f"{path}: {bad.sum():,} values of {name!r} cannot be used, first {first!r}; mend them")
+    return table.set_column(table.column_names.index(name), name, pa.array(values, mask=empty))
 
 
 def _ids(line: str | None) -> list[str] | None:
@@ -67,14 +107,6 @@ def _ids(line: str | None) -> list[str] | None:
     if line is None:
         return None
     return [item.strip() for item in next(csv.reader([line], skipinitialspace=True), []) if item.strip()]
-
-
-def _lines(path: Path | None) -> list[str] | None:
-    if path is None:
-        return None
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
 
 
 def _writer(table: pa.Table) -> Callable:

@@ -1,5 +1,6 @@
 """The `jaxrec` command: one function per verb, no logic of its own. Heavy imports wait until a verb needs them."""
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from jaxrec.errors import JaxrecError, UserError
-
 
 
 class Verb(typer.core.TyperCommand):
@@ -44,6 +44,7 @@ app.add_typer(data, name="data")
 Workdir = Annotated[Path, typer.Option(help="Where checkpoints, metrics, artifact and report go.")]
 Artifact = Annotated[Path, typer.Option(help="The artifact directory.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override one option of the config.")]
+Map = Annotated[list[str], typer.Option("--map", metavar="OURS=THEIRS", help="Your name of a column: item_id=movieId.")]
 
 
 @app.command()
@@ -64,9 +65,7 @@ def train(
     config: Annotated[Path, typer.Option(help="A Python file with get_config().")],
     workdir: Workdir,
     set_: Set = [],  # noqa: B006
-    map_: Annotated[
-        list[str], typer.Option("--map", metavar="OURS=THEIRS", help="Your name of a column: item_id=movieId.")
-    ] = [],  # noqa: B006
+    map_: Map = [],  # noqa: B006
     debug: Annotated[bool, typer.Option(help="The config's debug version: seconds on a CPU.")] = False,
     coordinator: Annotated[str | None, typer.Option(help="host:port of process 0, with several processes.")] = None,
     num_processes: Annotated[int | None, typer.Option(help="How many processes take part.")] = None,
@@ -90,8 +89,6 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Also write everything as JSON.")] = None,
 ):
     """Judge a trained workdir again, over the full catalog."""
-    import json
-
     from jaxrec.embed import write_atomically
     from jaxrec.job import evaluate_job
     from jaxrec.summary import print_table, table_rows
@@ -127,17 +124,21 @@ def recommend(
     candidates: Annotated[Path | None, typer.Option(help="Rank only these: one item id a line.")] = None,
     new_items: Annotated[Path | None, typer.Option(help="Items that training never saw, to be ranked too.")] = None,
     out: Annotated[Path | None, typer.Option(help="With --histories: the Parquet file to write.")] = None,
+    map_: Map = [],  # noqa: B006
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
     """Ask an artifact: for a user, a history, a sentence, or in bulk."""
-    from jaxrec.ask import ask, ask_many
+    from jaxrec.ask import Files, ask, ask_many
 
+    files = Files(candidates, new_items, _pairs(map_))
     if histories is not None:
         if user or history or text or out is None:
             raise UserError("--histories asks in bulk: give --out with it, and no --user, --history or --text")
-        ask_many(artifact, histories, out, k=k, candidates=candidates, new_items=new_items)
+        ask_many(artifact, histories, out, files, k=k)
     else:
-        ask(artifact, user, history, text, k=k, candidates=candidates, new_items=new_items, as_json=json_)
+        if out is not None:
+            raise UserError("--out is the file of --histories; for one asker add --json and redirect what is printed")
+        ask(artifact, user, history, text, files, k=k, as_json=json_)
 
 
 @app.command()
@@ -197,7 +198,7 @@ def data_get(name: Annotated[str, typer.Argument(help="ml-100k, ml-1m or minilm.
 def data_check(
     config: Annotated[Path | None, typer.Option(help="Check the data of this config: what cleaning would do.")] = None,
     set_: Set = [],  # noqa: B006
-    map_: Annotated[list[str], typer.Option("--map", metavar="OURS=THEIRS")] = [],  # noqa: B006
+    map_: Map = [],  # noqa: B006
 ):
     """Check what the cache holds, or with --config the data of a job, without training."""
     from jaxrec.doctor import check_cache, check_data
@@ -232,20 +233,18 @@ def _overrides(maps: list[str], assignments: list[str]) -> list[str]:
     names = [assignment.partition("=")[0].strip() for assignment in assignments]
     given = "holdout" not in names and {"holdout.valid", "holdout.test"} & set(names)
     return [
-        *([f"source.columns={_columns(maps)}"] if maps else []),
+        *([f"source.columns={json.dumps(_pairs(maps))}"] if maps else []),
         *(["holdout=jaxrec.data.given:Given"] if given else []),
         *assignments,
     ]
 
 
-def _columns(maps: list[str]) -> str:
-    import json
-
+def _pairs(maps: list[str]) -> list[tuple[str, str]]:
     pairs = [entry.partition("=") for entry in maps]
     bad = next((entry for entry, (ours, sign, theirs) in zip(maps, pairs, strict=True) if not (ours and theirs)), None)
     if bad is not None:
         raise UserError(f"--map {bad!r}: write it as ours=theirs, such as item_id=movieId")
-    return json.dumps([[ours.strip(), theirs.strip()] for ours, _, theirs in pairs])
+    return [(ours.strip(), theirs.strip()) for ours, _, theirs in pairs]
 
 
 def _warn(message, category, *_) -> None:
