@@ -26,7 +26,7 @@ def get_config() -> Experiment:
         task=Retrieval(
             model=TwoTower(
                 item=ItemTower(dim=DIM, use_neighbours=True, content=Content(dim=DIM, head=Autoencoder(dim=DIM))),
-                history=ItemTower(dim=DIM, id_dropout=0.0, content=Content(dim=DIM, head=Identity(dim=DIM))),
+                history=ItemTower(dim=DIM, id_dropout=0.3, content=Content(dim=DIM, head=Identity(dim=DIM))),
                 user=UserTower(dim=DIM, head=Autoencoder(dim=DIM), dropout=0.2),
             ),
             l2=3e-4,

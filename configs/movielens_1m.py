@@ -30,10 +30,10 @@ def get_config() -> Experiment:
         task=Retrieval(
             model=TwoTower(
                 item=ItemTower(dim=DIM, content=None, use_neighbours=True),
-                history=ItemTower(dim=DIM, id_dropout=0.0, content=Content(dim=DIM, head=Identity(dim=DIM))),
-                user=UserTower(dim=DIM, head=Identity(dim=DIM), dropout=0.2),
+                history=ItemTower(dim=DIM, id_dropout=0.3, content=Content(dim=DIM, head=Identity(dim=DIM))),
+                user=UserTower(dim=DIM, head=Identity(dim=DIM), dropout=0.3),
             ),
-            l2=1e-4,
+            l2=1e-5,
         ),
         examples=Examples(hidden=0.3, history_length=1_024, num_targets=256, half_life_days=60.0),
         optimizer=AdamW(peak_learning_rate=3e-3, warmup_steps=100, final_fraction=0.05, weight_decay=0.0),

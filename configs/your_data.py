@@ -36,11 +36,11 @@ def get_config() -> Experiment:
         source=Tabular(),
         task=Retrieval(
             model=TwoTower(
-                item=ItemTower(dim=DIM, content=content, use_neighbours=True),
-                history=ItemTower(dim=DIM, id_dropout=0.0, content=content),
-                user=UserTower(dim=DIM, head=Identity(dim=DIM), dropout=0.2),
+                item=ItemTower(dim=DIM, id_dropout=0.2, content=content.clone(text_dropout=0.5), use_neighbours=True),
+                history=ItemTower(dim=DIM, id_dropout=0.3, content=content),
+                user=UserTower(dim=DIM, head=Identity(dim=DIM), dropout=0.5),
             ),
-            l2=1e-4,
+            l2=5e-5,
         ),
         examples=Examples(hidden=0.3, history_length=256, num_targets=64),
         optimizer=AdamW(peak_learning_rate=3e-3, warmup_steps=50, final_fraction=0.05, weight_decay=0.0),
