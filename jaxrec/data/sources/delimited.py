@@ -200,7 +200,7 @@ def _ragged(path: Path, encoding: str, delimiter: str, quotes: bool, width: int,
             for row in reader:
                 if row and len(row) != width:
                     shown = delimiter.join(row)[:80]
-                    quoted = quotes and '"' in shown
+                    quoted = quotes and ('"' in shown or any("\n" in value for value in row))
                     hint = " If quotes are ordinary characters here, say --set source.quotes=false." if quoted else ""
                     return DataError(
                         f"{path}, line {start}: {len(row)} fields where the header has {width}: {shown!r}. "
