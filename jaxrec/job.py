@@ -36,6 +36,7 @@ from jaxrec.serve.artifact import read_manifest, verify
 from jaxrec.serve.export import export, gathered
 from jaxrec.serve.model_card import Card
 from jaxrec.summary import PROTOCOLS
+from jaxrec.train.checkpoints import FOLDER as CHECKPOINTS
 
 EXPERIMENT, RESULTS = "experiment.json", "results.json"
 
@@ -199,10 +200,11 @@ def _original(workdir: Path) -> Experiment:
 
 
 def _refuse_other(experiment: Experiment, workdir: Path) -> None:
-    """Raises UserError where the workdir belongs to another experiment."""
+    """Raises UserError where the workdir holds what another experiment has trained."""
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"workdir {workdir} is a file: give a folder")
-    if not (workdir / EXPERIMENT).is_file():
+    trained = (workdir / RESULTS).is_file() or any(p.name.isdigit() for p in (workdir / CHECKPOINTS).glob("*"))
+    if not trained or not (workdir / EXPERIMENT).is_file():
         return
     changed = differences(_original(workdir), experiment)
     if changed:
@@ -215,9 +217,8 @@ def _refuse_other(experiment: Experiment, workdir: Path) -> None:
 
 def _claim(experiment: Experiment, workdir: Path) -> None:
     """The workdir belongs to this experiment from now on."""
-    path = workdir / EXPERIMENT
-    if jax.process_index() == 0 and not path.is_file():
-        _write(path, to_json(experiment))
+    if jax.process_index() == 0:
+        _write(workdir / EXPERIMENT, to_json(experiment))
 
 
 def _finished(experiment: Experiment, workdir: Path) -> Finished | None:
