@@ -63,10 +63,12 @@ class Content(nn.Module):
         if not parts:
             return Profile(jnp.zeros((at.warm.shape[0], self.dim), jnp.float32), {})
         stacked = jnp.stack(parts, axis=1)
+        summary = stacked.sum(axis=1)
         known = Known(
-            summary=stacked.sum(axis=1),
+            summary=summary,
             parts=stacked,
             mask=jnp.stack(masks, axis=1),
+            content=summary,
             behaviour=jax.lax.stop_gradient(behaviour),
             behaviour_mask=at.warm,
         )
@@ -157,6 +159,7 @@ class UserTower(nn.Module):
         tokens: [batch, length, dim] of the history, or [items, dim] of the whole catalog (cheaper where the catalog is
         smaller than the batch of histories). words: [batch, dim], the asker's own words in token space.
         """
+        _same_width(self.dim, tokens, "the history tower")
         mask = query.history >= 0
         rows = jnp.maximum(query.history, 0)
         from_table = tokens.ndim == 2
@@ -170,26 +173,26 @@ class UserTower(nn.Module):
             summary = _product("bi,id->bd", _spread(weights, rows, tokens.shape[0]), tokens, self.dtype)
         else:
             summary = _product("bl,bld->bd", weights, tokens, self.dtype)
-        summary = summary + words
+        content = words
+        if query.features.shape[-1]:
+            content = words + nn.Dense(self.dim, kernel_init=nn.initializers.zeros, name="features")(query.features)
         parts = None
         if "parts" in self.head.reads:
             parts = tokens[rows] if from_table else tokens
         known = Known(
-            summary=summary,
+            summary=summary + words,
             parts=parts,
             mask=mask,
+            content=content,
             behaviour=jax.lax.stop_gradient(summary),
             behaviour_mask=mask.any(axis=-1),
             counts=self._counts(query, mask, tokens) if "counts" in self.head.reads else None,
         )
         profile = self.head(known, train=train)
-        _same_width(self.dim, tokens, "the history tower")
         _same_width(self.dim, profile.vector, "the user tower's head")
-        vector = profile.vector
-        if not isinstance(self.head, Identity):
-            vector = vector + summary  # the head adds to the plain reading of the history, it does not replace it
-        if query.features.shape[-1]:
-            vector = vector + nn.Dense(self.dim, kernel_init=nn.initializers.zeros, name="features")(query.features)
+        vector = summary + content
+        if not isinstance(self.head, Identity):  # a head adds to the plain reading, it does not replace it
+            vector = vector + profile.vector
         vector = nn.Dropout(self.dropout, deterministic=not train)(vector)
         return Profile(vector, profile.losses)
 

@@ -64,11 +64,16 @@ class TwoTower(nn.Module):
         items = self.items(table, rows, train=train)
         batch, length = query.history.shape
         if table.warm.shape[0] <= batch * length or "counts" in self.user.head.reads:
-            tokens = self.tokens(table, train=train)
+            read = self.history(table, train=train)
+            tokens, share = read.vector, jnp.ones(table.warm.shape, jnp.float32)
         else:
-            tokens = self.tokens(table, query.history.reshape(-1), train=train).reshape(batch, length, -1)
+            read = self.history(table, query.history.reshape(-1), train=train)
+            tokens = read.vector.reshape(batch, length, -1)
+            there = (query.history >= 0).reshape(-1).astype(jnp.float32)
+            share = there / jnp.maximum(there.mean(), 1e-6)  # so that the mean is over real events
         users = self.users(query, tokens, train=train)
         losses = {f"item/{name}": value for name, value in items.losses.items()}
+        losses |= {f"history/{name}": value * share for name, value in read.losses.items()}
         losses |= {f"user/{name}": value for name, value in users.losses.items()}
         return self.score(users.vector, items.vector), losses
 

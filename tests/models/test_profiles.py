@@ -27,6 +27,7 @@ def known(seed=0, **changes) -> Known:
         summary=rng.normal(size=(BATCH, WIDTH)),
         parts=rng.normal(size=(BATCH, PARTS, WIDTH)),
         mask=np.arange(PARTS)[None, :] < lengths[:, None],
+        content=rng.normal(size=(BATCH, WIDTH)),
         behaviour=rng.normal(size=(BATCH, DIM)),
         behaviour_mask=np.array([True, True, False, True, False]),
         counts=rng.integers(0, 3, (BATCH, ITEMS)),
@@ -201,7 +202,7 @@ def test_the_gan_is_its_formula():
     weights = params["critic"]
 
     def critic(profile):
-        hidden = jnp.concatenate([data.summary, profile], axis=1) @ weights["hidden"]["kernel"]
+        hidden = jnp.concatenate([data.content, profile], axis=1) @ weights["hidden"]["kernel"]
         hidden = hidden + weights["hidden"]["bias"][None]
         return (jnp.where(hidden > 0, hidden, 0.2 * hidden) @ weights["out"]["kernel"])[:, 0] + weights["out"]["bias"]
 

@@ -41,7 +41,7 @@ class Gan(nn.Module):
 
     @nn.compact
     def __call__(self, known: Known, *, train: bool) -> Profile:
-        content = nn.Dropout(self.dropout, deterministic=not train)(known.summary)
+        content = nn.Dropout(self.dropout, deterministic=not train)(known.content)
         batch, width = content.shape
         noise = jnp.zeros((batch, self.noise), content.dtype)
         if train and self.adversarial:

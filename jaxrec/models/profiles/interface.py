@@ -13,6 +13,7 @@ class Known(NamedTuple):
     parts: [batch, parts, width], the same piece by piece: an item's fields, or a user's events, oldest first; None
         unless the head reads them.
     mask: bool [batch, parts], which pieces are there.
+    content: [batch, width], what is known without any behaviour: an item's fields; an asker's own words and features.
     behaviour: [batch, dim], the profile learned from behaviour, for heads that imitate it; no gradient flows into it.
     behaviour_mask: bool [batch], who has one (warm items; users with a history).
     counts: float32 [batch, items], what a user chose, for heads that rebuild it; None unless the head reads them.
@@ -21,6 +22,7 @@ class Known(NamedTuple):
     summary: Array
     parts: Array | None
     mask: Array
+    content: Array
     behaviour: Array
     behaviour_mask: Array
     counts: Array | None = None
