@@ -146,6 +146,7 @@ def export_ranker(
     """Write the artifact; with several processes all must call."""
     name, holdout = prepared.experiment.name, prepared.holdout
     encoder = prepared.encoder
+    said = encoder is not None or prepared.dataset.catalog.features.values.shape[1]  # of items that are new
     if encoder is not None and prepared.tuned:
         encoder = prepared.tuned.trained(encoder, params)
     export(
@@ -154,6 +155,7 @@ def export_ranker(
         path,
         histories=histories,
         encoder=encoder,
+        item_text=encoder.dim if encoder else 0 if said else None,
         user_text_vectors=prepared.user_text,
         name=name,
         metrics=metrics,

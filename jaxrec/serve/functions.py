@@ -52,7 +52,8 @@ class Functions:
 
 
 _WHY_MISSING = {
-    "embed_items": "its ranker cannot place items that training did not see. Train one with an item tower.",
+    "embed_items": "it cannot place items that training did not see. Train a model with an item tower, on a "
+    "catalog with texts or features.",
     "encode_text": "it was exported without a text encoder. Export it again with one.",
     "user_profile": "its ranker has no profile vectors.",
     "item_profile": "its ranker has no profile vectors.",
