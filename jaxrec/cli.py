@@ -94,7 +94,7 @@ def evaluate(
     from jaxrec.summary import print_table, table_rows
 
     prepared, results = evaluate_job(workdir, part)
-    print_table(table_rows(results), f"protocol {prepared.holdout.name}, {part}")
+    print_table(table_rows(results), f"protocol {prepared.holdout.name}")
     if out:
         text = json.dumps({name: result.to_json() for name, result in results.items()}, indent=1)
         write_atomically(out, lambda file: file.write(text.encode()))

@@ -11,20 +11,20 @@ from jaxrec.evaluate.compare import comparison
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.evaluate.item_map import item_map
 from jaxrec.evaluate.report import Card, MapItem, Pick, Point, Profile, Report, Row, Segment, Spread, Tag
-from jaxrec.run import MODEL_NAME, Prepared
+from jaxrec.run import MODEL_NAME, Prepared, known_histories
 from jaxrec.serve.recommender import Recommendation, Recommender
 
 SHOWN = ("ndcg@10", "recall@10", "hit_rate@10", "mrr@10", "coverage@10", "novelty@10")
 MAP_ITEMS = 2_000
 
 PROTOCOLS = {
-    "T": "one cut in time: the first 80 % of the rows train, the next 10 % validate, the last 10 % test",
+    "T": "one cut in time: the oldest events train, the next validate, the newest test",
     "TU": "each user's own timeline cut, the latest to test",
     "L": "each user's last event is test, the one before validation",
     "R": "each user's events divided at random",
     "C": "items that training never saw, ranked by their content alone",
     "C-all": "items that training never saw, ranked among all others",
-    "Given": "ready splits, as given",
+    "given": "ready splits, as given",
 }
 
 
@@ -47,7 +47,8 @@ def print_table(rows: Sequence[dict], protocol: str) -> None:
     first = rows[0]
     metrics = list(first["metrics"])
     people = f"{first['users']:,} users, {first['positives']:,} positives"
-    table = Table(title=f"Test, full ranking ({protocol}; {people}); mean ± standard error", title_justify="left")
+    part = {"test": "Test", "valid": "Validation"}[first["part"]]
+    table = Table(title=f"{part}, full ranking ({protocol}; {people}); mean ± standard error", title_justify="left")
     table.add_column("ranker")
     for metric in metrics:
         table.add_column(metric, justify="right")
@@ -87,10 +88,10 @@ def print_recommendations(asker: str, history: Sequence[str], recommendations: S
 
 
 def history_titles(prepared: Prepared, user: str) -> list[str]:
-    """Titles of what a user has in the log, oldest first."""
-    log = prepared.dataset.interactions.by_time()
+    """Titles of what a user has, oldest first: of the whole log, as the artifact knows it."""
+    known = known_histories(prepared)
     row = int(prepared.dataset.user_map.rows([user])[0])
-    rows = log.item_rows[log.user_rows == row]
+    rows = known.item_rows[known.offsets[row] : known.offsets[row + 1]]
     titles, ids = prepared.dataset.catalog.titles, prepared.dataset.item_map
     return [titles[int(r)].as_py() or str(ids.take(r)) for r in rows]
 
@@ -123,7 +124,7 @@ def report_of(
     summary = (
         f"A two-tower recommender with profile heads was trained on {counts['train']:,} of "
         f"{len(dataset.interactions):,} events of {dataset.num_users:,} users and {dataset.num_items:,} items "
-        f"({experiment.name}), and judged on {counts['positives']:,} later choices of {counts['users']:,} users: "
+        f"({experiment.name}), and judged on {counts['positives']:,} held-out choices of {counts['users']:,} users: "
         f"{protocol}. Every item of {counts['candidates']:,} candidates is ranked; what a user has is left out.",
     )
     return Report(

@@ -8,6 +8,8 @@ import numpy as np
 from jaxrec.data.ids import NO_ROW
 from jaxrec.data.interactions import SECONDS_PER_DAY, Histories, Interactions
 
+MOST_EVENTS = 8_192  # of one user that a batch is cut from: the newest; memory is bounded whatever one user did
+
 
 class Batch(NamedTuple):
     """Rows and masks of one step; fixed shapes, no strings. The first five fields are a `Query`.
@@ -73,9 +75,8 @@ class ExampleSource:
     ) -> "ExampleSource":
         """features, text: float32 [users, any]. Users with fewer than two events teach nothing."""
         histories = Histories.of(train, num_users)
-        counts = np.bincount(train.item_rows, minlength=num_items)
-        log_share = np.log(np.maximum(counts, 1) / max(len(train), 1)).astype(np.float32)
         users = np.flatnonzero(histories.lengths >= 2)
+        log_share = _log_target_share(examples, histories, num_items)
         return cls(examples, histories, users, features, text, log_share)
 
     def __len__(self) -> int:
@@ -84,11 +85,11 @@ class ExampleSource:
     def gather(self, which: np.ndarray, rng: np.random.Generator) -> Batch:
         """The examples at positions `which` [batch]; all that is random is drawn from `rng`, by place in the batch."""
         users = self.users[which]
-        width = int(self.histories.lengths.max())
+        width = min(int(self.histories.lengths[users].max()), MOST_EVENTS)
         positions, known = self.histories.latest(users, width)
         lengths = known.sum(axis=1)
         is_target = self._targets(lengths, width, rng) & known
-        history_at, history_mask = _pick(known & ~is_target, self.examples.history_length, newest=True)
+        history_at, history_mask = _pick(known & ~is_target, self._room(self.examples.history_length), newest=True)
         target_at, target_mask = self._sample(is_target, rng)
         at_history = np.take_along_axis(positions, history_at, axis=1)
         at_targets = np.take_along_axis(positions, target_at, axis=1)
@@ -120,10 +121,13 @@ class ExampleSource:
 
     def _sample(self, is_target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         if self.examples.cut == "time":
-            return _pick(is_target, self.examples.num_targets, newest=False)
+            return _pick(is_target, self._room(self.examples.num_targets), newest=False)
         order = np.where(is_target, rng.random(is_target.shape), 2.0)
-        at = np.argsort(order, axis=1, kind="stable")[:, : self.examples.num_targets]
-        return at, np.take_along_axis(is_target, at, axis=1)
+        return _first(np.argsort(order, axis=1, kind="stable"), is_target, self._room(self.examples.num_targets))
+
+    def _room(self, length: int) -> int:
+        """Columns of every batch, the same for all: no more than the longest history of the log can fill."""
+        return min(length, int(self.histories.lengths.max()))
 
     def _target_weights(self, at: np.ndarray) -> np.ndarray:
         if self.examples.half_life_days is None:
@@ -137,5 +141,32 @@ def _pick(mask: np.ndarray, length: int, *, newest: bool) -> tuple[np.ndarray, n
     rank = np.cumsum(mask, axis=1)
     if newest:
         mask = mask & (rank > rank[:, -1:] - length)
-    columns = np.argsort(~mask, axis=1, kind="stable")[:, :length]
-    return columns, np.take_along_axis(mask, columns, axis=1)
+    return _first(np.argsort(~mask, axis=1, kind="stable"), mask, length)
+
+
+def _first(order: np.ndarray, mask: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `length` columns of an order and whether each is one of the mask, padded to exactly that length."""
+    columns = order[:, :length]
+    there = np.take_along_axis(mask, columns, axis=1)
+    missing = ((0, 0), (0, length - columns.shape[1]))
+    return np.pad(columns, missing), np.pad(there, missing)
+
+
+def _log_target_share(examples: Examples, histories: Histories, num_items: int) -> np.ndarray:
+    """log of each item's share of the targets, float32 [items]: users are drawn alike, whatever their length.
+
+    Of n events, cut="random" makes each a target with min(targets, hidden n) / n; cut="time", whose moment is one of
+    n - 1 alike, the event at place p with min(p, targets) / (n - 1). Items that are
+    never a target have the smallest share of the others.
+    """
+    lengths = histories.lengths
+    of_event = np.repeat(lengths, lengths)
+    if examples.cut == "time":
+        place = np.arange(len(of_event)) - np.repeat(histories.offsets[:-1], lengths)
+        chance = np.minimum(place, examples.num_targets) / np.maximum(of_event - 1, 1)
+    else:
+        hidden = np.clip(np.round(examples.hidden * of_event), 1, np.maximum(of_event - 1, 1))
+        chance = np.minimum(hidden, examples.num_targets) / np.maximum(of_event, 1)
+    share = np.bincount(histories.item_rows, weights=np.where(of_event >= 2, chance, 0.0), minlength=num_items)
+    share = share / max(share.sum(), 1e-12)
+    return np.log(np.maximum(share, share[share > 0].min(initial=1.0))).astype(np.float32)

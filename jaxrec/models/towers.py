@@ -72,7 +72,9 @@ class Content(nn.Module):
             behaviour=jax.lax.stop_gradient(behaviour),
             behaviour_mask=at.warm,
         )
-        return self.head(known, train=train)
+        profile = self.head(known, train=train)
+        something = known.mask.any(axis=1, keepdims=True)  # a head may make something of nothing
+        return Profile(profile.vector * something, profile.losses)
 
 
 class ItemTower(nn.Module):

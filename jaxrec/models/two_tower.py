@@ -91,5 +91,4 @@ class TwoTower(nn.Module):
             neighbour_weights=jnp.zeros((batch, 0), jnp.float32),
             tokens=jnp.zeros((batch, 0), jnp.int32),
         )
-        spoken = jnp.any(query.text != 0, axis=-1, keepdims=True)  # a head may make something of nothing
-        return self.history.content(alone, nothing, train=False).vector * spoken
+        return self.history.content(alone, nothing, train=False).vector

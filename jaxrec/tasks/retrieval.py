@@ -139,6 +139,9 @@ class Retrieval:
         for name, value in own_losses.items():
             metrics[name] = value.mean(where=there if name.startswith("item/") else None)
         total = metrics["ranking"] + self.profile_weight * sum(v for k, v in metrics.items() if k != "ranking")
+        for part in ("item", "history", "user"):
+            if f"{part}/critic" in metrics:  # L_G + lambda L_D of the GAN, for the log alone
+                metrics[f"{part}/gan"] = metrics[f"{part}/generator"] + self.profile_weight * metrics[f"{part}/critic"]
         if self.l2:
             total = total + self.l2 * sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params))
         return total, {"loss": total, **metrics}

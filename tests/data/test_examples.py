@@ -135,13 +135,18 @@ def test_users_with_less_than_two_events_teach_nothing_and_the_others_keep_their
     np.testing.assert_array_equal(batch.text, made.text[[4, 0]])
 
 
-def test_log_q_is_the_items_share_of_all_events():
-    events = log()
-    for _, batch, row in examples(source(), draws=2):
-        there = batch.targets[row] >= 0
-        share = [(events.item_rows == item).mean() for item in batch.targets[row][there]]
-        np.testing.assert_allclose(np.exp(batch.log_q[row][there]), share, rtol=1e-5)
-        assert np.isfinite(batch.log_q[row]).all()
+@pytest.mark.parametrize(("cut", "num_targets"), [("random", 64), ("random", 1), ("time", 64)])
+def test_log_q_is_how_often_an_item_is_a_target(cut, num_targets):
+    made = source(cut=cut, num_targets=num_targets)
+    rng, everybody = np.random.default_rng(0), np.arange(len(made))
+    drawn = np.zeros(len(made.log_share))
+    for _ in range(600):
+        targets = made.gather(everybody, rng).targets
+        np.add.at(drawn, targets[targets >= 0], 1)
+    share, often = drawn / drawn.sum(), np.exp(made.log_share)
+    seen = drawn > 0
+    assert np.isfinite(made.log_share).all()
+    assert np.abs(share - often)[seen].sum() < 0.1
 
 
 def test_a_targets_weight_halves_with_its_age():

@@ -51,6 +51,9 @@ class Gan(nn.Module):
         if not train:
             return Profile(fake, {})
         real, has_real = behaviour_target(known), known.behaviour_mask.astype(fake.dtype)
+        has_real = has_real / jnp.maximum(
+            has_real.mean(), 1e-6
+        )  # so that a mean over all is one over those who have it
         losses = {"match": self.match_weight * mean_squared_error(fake, real) * has_real}
         if self.adversarial:
             weights = self.param("critic", self._init_critic, width + self.dim)

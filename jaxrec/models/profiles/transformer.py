@@ -11,7 +11,7 @@ class Transformer(nn.Module):
 
     `causal=True` for histories: each event sees the earlier ones and the profile is the last event's state (SASRec,
     Kang and McAuley, arXiv:1808.09781). `causal=False` for fields: all see all and the profile is the mean state.
-    Positions count back from the newest part, so that a longer padded history is read alike; parts older than
+    Positions of events count back from the newest, so that a longer padded history is read alike; those older than
     `max_parts` share one position. An empty history has the zero profile.
     """
 
@@ -31,8 +31,11 @@ class Transformer(nn.Module):
         mask = known.mask
         x = nn.Dense(self.dim, name="read")(known.parts)
         lengths = mask.sum(axis=1, keepdims=True)
-        back = jnp.clip(lengths - 1 - jnp.arange(mask.shape[1])[None, :], 0, self.max_parts - 1)
-        x = x + nn.Embed(self.max_parts, self.dim, name="position")(back)
+        place = jnp.broadcast_to(jnp.arange(mask.shape[1])[None, :], mask.shape)  # a field is known by its place
+        if self.causal:
+            place = lengths - 1 - place
+        place = jnp.clip(place, 0, self.max_parts - 1)
+        x = x + nn.Embed(self.max_parts, self.dim, name="position")(place)
         visible = mask[:, None, None, :]
         if self.causal:
             order = jnp.arange(mask.shape[1])
