@@ -151,7 +151,8 @@ def test_the_loss_is_the_ranking_loss_the_heads_losses_and_the_squares():
     task = Retrieval(heads, profile_weight=0.3, l2=0.01)
     metrics = {name: float(value) for name, value in metrics_of(task, batch()).items()}
     own = {"item/match", "item/critic", "item/generator", "user/kl", "user/reconstruction"}
-    assert set(metrics) == own | {"loss", "ranking"}
+    assert set(metrics) == own | {"loss", "ranking", "item/gan"}
+    assert metrics["item/gan"] == pytest.approx(metrics["item/generator"] + 0.3 * metrics["item/critic"])
     squares = sum(float(np.square(p).sum()) for p in jax.tree.leaves(random_params(task)))
     expected = metrics["ranking"] + 0.3 * sum(metrics[name] for name in own) + 0.01 * squares
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
