@@ -178,7 +178,7 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
             return _watched(judge(prepared, ranker, "valid", judged=judged), experiment.train.metric)
 
     say(
-        f"training: {experiment.train.num_steps:,} steps of {experiment.train.batch_size_global} users on "
+        f"training: {experiment.train.last_step:,} steps of {experiment.train.batch_size_global} users on "
         f"{mesh.size} {jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
     )
     return fit(
@@ -232,15 +232,15 @@ def train_and_refit(
         say(f"best {metric} on validation: {result.best_metrics[metric]:.4f} at step {result.best_step} ({why})")
     if not prepared.experiment.holdout.refit:
         return prepared, result, result.params
-    steps = result.best_step or prepared.experiment.train.num_steps
+    steps = result.best_step or plan.last_step
     say(f"refit: once more on train and validation, {steps:,} steps")
     again = refitted(prepared, steps)
     return again, result, train(again, workdir / "refit", say=say, quiet=quiet).params
 
 
 def refitted(prepared: Prepared, steps: int) -> Prepared:
-    """The job of the refit: train and validation together, a fixed number of steps."""
-    plan = replace(prepared.experiment.train, num_steps=steps, patience=None, evaluate_every=None)
+    """The job of the refit: train and validation together, the same schedule up to a fixed step."""
+    plan = replace(prepared.experiment.train, stop_at=steps, patience=None, evaluate_every=None)
     return replace(prepared.refit(), experiment=replace(prepared.experiment, train=plan))
 
 

@@ -188,3 +188,16 @@ def test_an_option_that_keeps_the_first_step_from_running_can_be_mended(tmp_path
     assert said.code == 2 and "optimizer.warmup_steps=5 fills the run of 4 steps" in said.error
     said = train(tmp_path / "run", **tables, train__num_steps=6)
     assert said.code == 0, said.err
+
+
+def test_a_refit_keeps_the_schedule_though_warming_up_takes_longer_than_the_best_step(tmp_path, tables):
+    options = OPTIONS | {"optimizer__warmup_steps": 59, "train__log_every": 10, "train__higher_is_better": "false"}
+    said = train(tmp_path / "run", **tables, **options, **MESHES[1], holdout="RandomPerUser", holdout__refit="true")
+    assert said.code == 0, said.err
+    rates = [
+        {e["step"]: e["learning_rate"] for e in log(path) if e["split"] == "train"}
+        for path in (tmp_path / "run", tmp_path / "run" / "refit")
+    ]
+    best = min((e for e in log(tmp_path / "run") if e["split"] == "valid"), key=lambda e: e["ndcg@10"])["step"]
+    assert f"once more on train and validation, {best} steps" in said.out and max(rates[1]) == best < 59
+    assert rates[1] == {step: rate for step, rate in rates[0].items() if step <= best}

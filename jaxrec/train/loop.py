@@ -24,6 +24,7 @@ from jaxrec.train.state import TrainState, state_shardings
 from jaxrec.train.step import Gradients, init_key, make_step
 
 PyTree = Any
+COUNTS = ("num_steps", "batch_size_global", "accumulate", "evaluate_every", "checkpoint_every", "log_every", "stop_at")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Train:
     num_steps: optimizer steps. batch_size_global: examples a step over all processes; accumulate: in that many
     microbatches. evaluate_every: steps between validations (None: only at the end). checkpoint_every: steps between
     checkpoints (None: only at the end); keep: how many of them stay. metric: what chooses the best parameters;
-    patience: stop after that many evaluations without a better one (None: never).
+    patience: stop after that many evaluations without a better one (None: never). stop_at: the last step that is done
+    of a schedule made for num_steps (None: all of them), to train again for as long as was best.
     """
 
     num_steps: int = 1_000
@@ -46,13 +48,20 @@ class Train:
     higher_is_better: bool = True
     patience: int | None = None
     log_every: int = 50
+    stop_at: int | None = None
+
+    @property
+    def last_step(self) -> int:
+        return self.num_steps if self.stop_at is None else self.stop_at
 
     def check(self, mesh: Mesh) -> None:
         """Raises UserError for numbers that cannot be trained with on this mesh."""
-        for name in ("num_steps", "batch_size_global", "accumulate", "evaluate_every", "checkpoint_every", "log_every"):
+        for name in COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"train.{name}={value} must be at least 1")
+        if self.last_step > self.num_steps:
+            raise UserError(f"train.stop_at={self.stop_at} is past train.num_steps={self.num_steps}")
         if self.patience is not None and self.patience < 1:
             raise UserError(f"train.patience={self.patience} must be at least 1, or None to never stop early")
         parts = mesh.shape[DATA] * self.accumulate
@@ -77,8 +86,8 @@ class Batches(Protocol):
 class FitResult(NamedTuple):
     """params: the best where there is validation, else the last. history: entries by step, "split" train or valid.
 
-    stopped_because: "num_steps" or "patience". resumed_from: the step this call started at. traces: how often the
-    step was traced (1; 0 when there was nothing left to do).
+    stopped_because: "num_steps" (all are done, up to stop_at) or "patience". resumed_from: the step this call started
+    at. traces: how often the step was traced (1; 0 when there was nothing left to do).
     """
 
     params: PyTree
@@ -124,7 +133,7 @@ def fit(
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"workdir {workdir} is a file: give a folder")
     train.check(mesh)
-    log = RunLog(workdir, train.num_steps, speaks=jax.process_index() == 0, quiet=quiet)
+    log = RunLog(workdir, train.last_step, speaks=jax.process_index() == 0, quiet=quiet)
     checkpoints = Checkpoints(workdir, keep=train.keep, say=log.line)
     placed_constants = place_constants(constants, mesh, constant_rules)
 
@@ -162,7 +171,7 @@ def fit(
             log.line(f"already done: {start} steps, stopped by {run.progress.stopped_because}; nothing to train")
         else:
             if start:
-                log.line(f"going on from step {start} of {train.num_steps}")
+                log.line(f"going on from step {start} of {train.last_step}")
             state = run.train_from(start, state, placed_constants, batches)
         checkpoints.close()
     except BaseException:
@@ -200,12 +209,12 @@ class _Run:
         train, progress = self.train, self.progress
         warned = False
         with StopRequest() as stop, jax.transfer_guard("disallow"):
-            for step in range(start + 1, train.num_steps + 1):
+            for step in range(start + 1, train.last_step + 1):
                 state, metrics = self.step_fn(
                     state, constants, place_batch(self._next(batches, step), self.mesh, self.strategy)
                 )
                 self._waiting.append((step, metrics))
-                last = step == train.num_steps
+                last = step == train.last_step
                 if step > 1 and (step - 1) % train.log_every == 0:
                     self._read(step - 1)  # one step late: the devices already have the next one to do
                 if self.validate is not None and (last or _due(step, train.evaluate_every)):

@@ -1,6 +1,7 @@
 """The loop as one call: histories, early stopping, divergence, refusals, and the same result on any mesh."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -199,3 +200,29 @@ def test_frozen_and_warm_started_leaves(tmp_path):
     )
     np.testing.assert_array_equal(to_host(result.params["items"]["embedding"]), table)
     assert float(np.abs(to_host(result.params["user"]["bias"])).max()) > 0
+
+
+def test_stop_at_ends_a_schedule_early_and_goes_on_after_a_stop(tmp_path):
+    optimizer = AdamW(0.01, warmup_steps=8)  # longer than what is done of it
+    whole = run(tmp_path / "whole", optimizer=optimizer, train=replace(TRAIN, log_every=1))
+    short = replace(TRAIN, log_every=1, stop_at=6)
+
+    class Breaks:
+        def __init__(self):
+            self._inner, self._left = toy.batches(), 5
+            self.get_state, self.set_state = self._inner.get_state, self._inner.set_state
+
+        def __next__(self):
+            self._left -= 1
+            if not self._left:
+                raise KeyboardInterrupt
+            return next(self._inner)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "short", optimizer=optimizer, train=short, data=Breaks())
+    early = run(tmp_path / "short", optimizer=optimizer, train=short)
+    assert (early.resumed_from, early.stopped_because) == (4, "num_steps")
+    assert early.history == whole.history[:6]  # the rate climbs as it did in the whole run
+    assert run(tmp_path / "short", optimizer=optimizer, train=short).traces == 0
+    with pytest.raises(UserError, match="train.stop_at=13 is past train.num_steps=12"):
+        run(tmp_path / "never", train=replace(TRAIN, stop_at=13))
