@@ -15,6 +15,7 @@ import numpy as np
 from jaxrec.data.features import FeatureEncoder
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import QueryArrays, gather_queries
+from jaxrec.data.text_vectors import says_anything, unit_text_vectors
 from jaxrec.data.tokens import length_batches, tokenizer_from_json
 from jaxrec.errors import DataError, UserError
 from jaxrec.serve.artifact import Manifest, inside, read_manifest, verify
@@ -128,7 +129,10 @@ class Loaded:
         return tokenizer, _on_device(self.root, "encoder")
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors float32 [texts, dim] by the artifact's own encoder. Raises UserError where it has none."""
+        """Vectors float32 [texts, dim] by the artifact's own encoder, as training read them: see unit_text_vectors.
+
+        Raises UserError where it has none.
+        """
         encode = self.functions["encode_text"]
         tokenizer, params = self._text
         table = tokenizer.tokenize(list(texts))
@@ -136,11 +140,14 @@ class Loaded:
         for batch in length_batches(table.lengths, max_length=self.manifest.max_tokens):
             rows.append(batch.rows)
             blocks.append(np.asarray(encode(params, *batch.of(table)), np.float32)[: len(batch.rows)])
-        return np.concatenate(blocks)[np.argsort(np.concatenate(rows))]
+        return unit_text_vectors(np.concatenate(blocks)[np.argsort(np.concatenate(rows))], texts)
 
     def asker_text(self, text: str | None) -> np.ndarray:
-        """The asker's words as float32 [1, user_text]; zeros for None. Raises UserError where no words are read."""
-        if text is None:
+        """The asker's words as float32 [1, user_text]; zeros where nothing is said.
+
+        Raises UserError where no words are read.
+        """
+        if not says_anything(text):
             return np.zeros((1, self.manifest.user_text), np.float32)
         if not self.manifest.user_text:
             raise UserError(

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.errors import DataError, UserError
 from jaxrec.serve.loaded import Loaded, Named, power_of_two
 from jaxrec.serve.stored import StoredItems
@@ -15,6 +16,7 @@ def new_items(loaded: Loaded, table: pa.Table, text_vectors: np.ndarray | None) 
     """(the items' arrays, the catalog), both with the rows of `table` appended.
 
     The same encoder that made the training catalog's titles, texts, tags and features reads the table.
+    text_vectors: float32 [rows, item_text] in place of the artifact's own encoder; they are brought to length 1.
     Raises DataError for a missing, empty, doubled or known id; UserError where the ranker has no item tower.
     """
     embed = loaded.functions["embed_items"]
@@ -65,7 +67,7 @@ def _vectors(loaded: Loaded, texts: pa.Array, given: np.ndarray | None) -> np.nd
     if given is not None:
         if given.shape != (len(texts), width):
             raise UserError(f"text_vectors: shape {given.shape}, expected {(len(texts), width)}")
-        return np.asarray(given, np.float32)
+        return unit_text_vectors(np.asarray(given, np.float32))
     if not width:
         return np.zeros((len(texts), 0), np.float32)
     return loaded.encode_text(pc.fill_null(texts, "").to_pylist())

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxrec.data.interactions import Histories
+from jaxrec.data.text_vectors import says_anything
 from jaxrec.errors import UserError
 from jaxrec.serve.artifact import Manifest
 from jaxrec.serve.asking import Event, events, feature_row, known_rows, of_user
@@ -75,7 +76,8 @@ class Recommender:
         user: an id of the artifact's users. history: item ids, oldest first, each alone or as (id, weight) or
         (id, weight, UTC seconds); with `user` they follow the stored events. Unknown item ids are ignored, and named in
         an ArtifactWarning. candidates: rank only these. exclude: never these. features: raw user features by column.
-        text: the asker's own words. at: UTC seconds of the asking, by default the artifact's newest event.
+        text: the asker's own words, empty for none. at: UTC seconds of the asking, by default the artifact's newest
+        event.
         Raises UserError for an unknown user, for a k above the artifact's k_max, and for words where it reads none.
         """
         loaded, ids = self.loaded, self.loaded.catalog.ids
@@ -208,7 +210,7 @@ class Recommender:
         stored_features, stored_text = self._known_of(pa.array([user], pa.string()))
         if features is not None:
             stored_features = feature_row(features, self.loaded.user_features)
-        return stored_features, stored_text if text is None else self.loaded.asker_text(text)
+        return stored_features, self.loaded.asker_text(text) if says_anything(text) else stored_text
 
     def _known_of(self, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Features and text of these users, [n, width] each: those stored, else imputed and zeros."""

@@ -85,3 +85,23 @@ def test_what_is_missing_is_said(recommender, data, ranker, tmp_path):
 def test_a_column_that_is_not_there_counts_as_missing(recommender):
     more = recommender.with_new_items(pa.table({"item_id": ["n9"]}))
     assert more.recommend(history=["i1"], candidates=["n9"])[0].title == "n9"
+
+
+def test_an_item_without_words_is_placed_as_training_would(recommender, ranker):
+    """In the catalog an empty text is a vector of zeros, whatever the encoder says of it."""
+    more = recommender.with_new_items(pa.table({"item_id": ["n9"]}))
+    rows = ranker.embed_items(ranker.arrays.shared, jnp.zeros((1, planted.TEXT)), None)
+    np.testing.assert_allclose(more.loaded.items["vector"][-1:], rows["vector"], atol=1e-6)
+
+
+def test_given_vectors_are_brought_to_length_one(recommender):
+    given = np.random.default_rng(3).normal(size=(2, planted.TEXT)).astype(np.float32)
+    one, ten = (recommender.with_new_items(NEW, text_vectors=given * size).loaded for size in (1, 10))
+    np.testing.assert_allclose(one.items["vector"], ten.items["vector"], atol=1e-5)
+
+
+def test_empty_words_say_nothing(recommender):
+    silent = recommender.recommend(history=["i1", "i13"], k=5)
+    assert recommender.recommend(history=["i1", "i13"], k=5, text="") == silent
+    assert recommender.recommend(history=["i1", "i13"], k=5, text=" ") == silent
+    assert recommender.recommend(history=["i1", "i13"], k=5, text="sad drama") != silent

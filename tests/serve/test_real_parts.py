@@ -100,7 +100,7 @@ def test_the_two_tower_model(data, tmp_path):
     assert more.recommend(history=["n1"], text="funny", k=3)[0].reason.text
 
 
-def tiny_bert() -> LoadedEncoder:
+def tiny_bert(normalize: bool = True) -> LoadedEncoder:
     module = Bert(vocab_size=50, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, max_positions=20)
     ids = jnp.ones((1, 4), jnp.int32)
     params = module.init(jax.random.key(0), ids, ids > 0)["params"]
@@ -109,10 +109,12 @@ def tiny_bert() -> LoadedEncoder:
         def _ids(self, text):
             return [i % 50 for i in super()._ids(text)]
 
-    return LoadedEncoder(Modulo(20), params, BertEncode(module, "mean", True), None, 16, 20, 512, "")
+    return LoadedEncoder(Modulo(20), params, BertEncode(module, "mean", normalize), None, 16, 20, 512, "")
 
 
-@pytest.mark.parametrize("encoder", [BagOfWords(dim=64).load(), tiny_bert()], ids=["words", "bert"])
+@pytest.mark.parametrize(
+    "encoder", [BagOfWords(dim=64).load(), tiny_bert(), tiny_bert(False)], ids=["words", "bert", "raw"]
+)
 def test_encoders(data, ranker, encoder, tmp_path):
     export(ranker, data, tmp_path / "a", encoder=encoder, item_text=planted.TEXT, user_text=planted.TEXT)
     loaded = Recommender.load(tmp_path / "a").loaded
@@ -121,6 +123,9 @@ def test_encoders(data, ranker, encoder, tmp_path):
     expected = encoder.encode(encoder.params, jnp.asarray(ids), jnp.asarray(mask))
     found = loaded.functions["encode_text"](loaded._text[1], ids, mask)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    loaded.__dict__["_text"] = encoder.tokenizer, loaded._text[1]  # the tiny BERT knows 50 words only
     texts = ["one", "two words and a few more", "", "three " * 40]
-    assert loaded.encode_text(texts).shape == (4, encoder.dim)
+    said = loaded.encode_text(texts)
+    assert said.shape == (4, encoder.dim)
+    np.testing.assert_allclose(np.linalg.norm(said, axis=1), [1, 1, 0, 1], atol=1e-6)  # as training read them
     np.testing.assert_allclose(loaded.encode_text(texts)[1], loaded.encode_text(texts[1:2])[0], atol=1e-6)
