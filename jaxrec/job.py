@@ -23,6 +23,8 @@ from jaxrec.run import (
     MODEL_NAME,
     Prepared,
     Say,
+    check_inputs,
+    check_options,
     judge,
     judge_all,
     known_histories,
@@ -77,7 +79,9 @@ def run_job(
         _show(finished, say)
         return finished
     _refuse_other(experiment, workdir)
+    check_options(experiment)
     prepared = prepare(experiment, say)
+    check_inputs(prepared)
     _claim(experiment, workdir)  # not before the data is known to be good: what is refused leaves nothing behind
     final, fitted, params = train_and_refit(prepared, workdir, say=say, quiet=quiet)
     ranker = ranker_of(final, params)

@@ -16,9 +16,10 @@ from jaxrec.data.dataset import Dataset, index_ids
 from jaxrec.data.examples import Batch, ExampleSource
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Histories
+from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.embed import embed_texts, progress_bar
 from jaxrec.errors import DataError, UserError
-from jaxrec.evaluate.evaluator import Evaluation, Judged, evaluate
+from jaxrec.evaluate.evaluator import Evaluation, Judged, evaluate, measured
 from jaxrec.experiment import Experiment
 from jaxrec.models.towers import ItemTable
 from jaxrec.parallel.partition import PARAM_RULES, partition_shardings
@@ -58,7 +59,7 @@ class Prepared:
     @property
     def ks(self) -> tuple[int, ...]:
         """List lengths that the catalog can fill."""
-        return tuple(k for k in self.experiment.ks if k <= self.dataset.num_items) or (self.dataset.num_items,)
+        return _ks(self.experiment, self.dataset.num_items)
 
     def judged(self, part: str) -> Judged:
         return Judged.of(self.dataset, self.holdout, part)
@@ -116,8 +117,42 @@ def prepare(experiment: Experiment, say: Say = say_once) -> Prepared:
     )
     for note in holdout.notes:
         say(f"  {note}")
+    experiment = _with_measured(experiment, dataset.num_items, say)
     encoder, text, user_text = _encoded(experiment, dataset, say)
     return Prepared(experiment, report, dataset, holdout, encoder, text, user_text)
+
+
+def check_options(experiment: Experiment) -> None:
+    """Raises UserError for a mesh, a training plan or an optimizer that cannot be, before any data is read."""
+    experiment.train.check(experiment.mesh.make())
+    experiment.optimizer.build(experiment.train.num_steps)
+
+
+def check_inputs(prepared: Prepared) -> None:
+    """Raises what training and judging would: UserError for the task, DataError where a part has nothing to give."""
+    _ = prepared.task, prepared.source
+    for part in ("valid", "test") if len(prepared.holdout.valid) else ("test",):
+        prepared.judged(part)
+
+
+def _ks(experiment: Experiment, items: int) -> tuple[int, ...]:
+    return tuple(k for k in experiment.ks if k <= items) or (items,)
+
+
+def _with_measured(experiment: Experiment, items: int, say: Say) -> Experiment:
+    """The same with a train.metric that is measured: where the catalog is too short for its list, at the longest
+    there is. Raises UserError for a name that no evaluation gives.
+    """
+    ks, metric = _ks(experiment, items), experiment.train.metric
+    known = measured(ks)
+    if metric in known:
+        return experiment
+    kind, at, k = metric.partition("@")
+    shorter = f"{kind}@{max(ks)}"
+    if not (at and k.isdigit() and int(k) in experiment.ks and shorter in known):
+        raise UserError(f"train.metric={metric!r} is not measured{did_you_mean(metric, known)}")
+    say(f"  {metric} needs {k} items: {shorter} chooses the best parameters")
+    return replace(experiment, train=replace(experiment.train, metric=shorter))
 
 
 def _encoded(experiment: Experiment, dataset: Dataset, say: Say) -> tuple[LoadedEncoder | None, np.ndarray, np.ndarray]:
@@ -142,9 +177,7 @@ def _text_vectors(texts: list[str], encoder: LoadedEncoder) -> np.ndarray:
     """Unit vectors float32 [texts, dim]; an empty text says nothing and is zero."""
     with progress_bar("  encoding") as progress:
         vectors = embed_texts(texts, encoder, progress=progress if jax.process_index() == 0 else None)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    spoken = np.array([bool(text) for text in texts])[:, None]
-    return np.where(spoken, vectors / np.maximum(lengths, 1e-9), 0).astype(np.float32)
+    return unit_text_vectors(vectors, texts)
 
 
 def ranker_of(prepared: Prepared, params: Any) -> Ranker:
@@ -165,6 +198,7 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
     """Train as the experiment says, with early stopping on the validation part where there is one."""
     experiment = prepared.experiment
     mesh = experiment.mesh.make()
+    experiment.train.check(mesh)
     shard, shards = data_shard(mesh)
     batches = make_batches(
         prepared.source, experiment.train.batch_size_global, experiment.seed, process_index=shard, process_count=shards
@@ -204,8 +238,6 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
 def _watched(result: Evaluation, metric: str) -> dict[str, float]:
     """The few numbers that are logged while training."""
     k = result.ks[0]
-    if metric not in result.means:
-        raise UserError(f"train.metric={metric!r} is not measured{did_you_mean(metric, result.means)}")
     return {name: result[name] for name in dict.fromkeys((metric, f"recall@{k}", f"coverage@{k}"))}
 
 

@@ -274,3 +274,33 @@ def test_options_that_a_message_names_let_the_run_go_on(tmp_path):
     assert said.code == 0 and "1 dropped: timestamp before 1990 or in the future" in said.out
     said = check(tmp_path / "old.csv", cleaning__timestamps="ignore", holdout="RandomPerUser")
     assert said.code == 0 and "no timestamps" in said.out
+
+
+# --- options that cannot be: refused before anything is trained ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"train__metric": "ngcd@10"}, "train.metric='ngcd@10' is not measured; did you mean 'ndcg@10'?"),
+        ({"train__metric": "ndcg@7"}, "train.metric='ndcg@7' is not measured"),
+        ({"train__keep": 1}, "train.keep=1: keep at least 2"),
+        ({"train__batch_size_global": 33, "train__accumulate": 2}, "train.batch_size_global=33 does not divide by 2"),
+        ({"optimizer__schedule": "sine"}, "optimizer.schedule"),
+        ({"task__fine_tune": "jaxrec.tasks.retrieval:FineTune"}, "task.fine_tune needs a BERT encoder"),
+    ],
+)
+def test_options_that_cannot_be_leave_nothing_behind(tmp_path, options, message):
+    (tmp_path / "log.csv").write_text(text())
+    said = train(tmp_path / "run", source__interactions=tmp_path / "log.csv", **options)
+    assert said.code == 2 and message in said.error
+    assert not (tmp_path / "run").exists() and "training:" not in said.out
+
+
+def test_a_catalog_shorter_than_the_lists_is_judged_by_shorter_ones(tmp_path):
+    few = [row | {"item_id": f"i{number % 8}", "user_id": f"u{number // 5}"} for number, row in enumerate(ROWS)]
+    (tmp_path / "log.csv").write_text(text(few))
+    said = train(tmp_path / "run", source__interactions=tmp_path / "log.csv", baselines="[]", holdout="RandomPerUser")
+    assert said.code == 0, said.err
+    assert "ndcg@10 needs 10 items: ndcg@8 chooses the best parameters" in said.out
+    assert "best ndcg@8 on validation" in said.out

@@ -198,6 +198,13 @@ def evaluate(
     return _judge(ranking.rows, judged, ks, name, segments)
 
 
+def measured(ks: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of all that an evaluation at these list lengths gives."""
+    nobody = np.zeros((0, max(ks)), bool)
+    users = metrics.accuracy(nobody, np.zeros(0, np.int64), ks)
+    return (*users, *(f"{name}@{k}" for name in ("novelty", "popularity", "coverage") for k in ks))
+
+
 def _judge(rows: np.ndarray, judged: Judged, ks: tuple[int, ...], name: str, segments: Segments) -> Evaluation:
     items = len(judged.candidates)
     hits = judged.hits(rows)

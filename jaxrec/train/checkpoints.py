@@ -34,12 +34,10 @@ class Checkpoints:
     """The rolling checkpoints of one run: state, best parameters, data position, progress and experiment.
 
     Saving goes on in the background; the digests of a step are written last, by the first process. A step without
-    them was never finished. `keep` is at least 2, so that there is always one to fall back to.
+    them was never finished. `keep` should be at least 2, so that there is always one to fall back to.
     """
 
     def __init__(self, workdir: Path, *, keep: int, say: Callable[[str], None] = print):
-        if keep < 2:
-            raise UserError(f"train.keep={keep}: keep at least 2 checkpoints, so that a damaged one has one before it")
         self.folder = Path(workdir).absolute() / FOLDER
         self._keep = keep
         self._say = say

@@ -60,6 +60,10 @@ class Train:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"train.{name}={value} must be at least 1")
+        if self.keep < 2:
+            raise UserError(
+                f"train.keep={self.keep}: keep at least 2 checkpoints, so that a damaged one has one before it"
+            )
         if self.last_step > self.num_steps:
             raise UserError(f"train.stop_at={self.stop_at} is past train.num_steps={self.num_steps}")
         if self.patience is not None and self.patience < 1:
