@@ -118,19 +118,41 @@ def read_manifest(root: Path) -> Manifest:
     return Manifest.from_json(inside(root, MANIFEST).read_text(encoding="utf-8"), str(root / MANIFEST))
 
 
+@dataclass(frozen=True)
+class Files:
+    """The files of an artifact. None is read but by a path from here: inside `root`, and with a digest in the manifest.
+
+    check: whether their bytes are compared with the digests.
+    """
+
+    root: Path
+    manifest: Manifest
+    check: bool = True
+
+    def listed(self, name: str) -> Path:
+        """Raises DataError for a file that leaves the artifact, is missing, or has no digest."""
+        path = inside(self.root, name)
+        if name not in self.manifest.files:
+            raise DataError(f"{self.root / MANIFEST} names the file {name!r} without a digest: refused")
+        return path
+
+    def unchanged(self, name: str) -> Path:
+        """As `listed`, and the bytes are those of the export; for files that are read some time after loading."""
+        path = self.listed(name)
+        found, expected = facts_of(path) if self.check else None, self.manifest.files[name]
+        if found in (None, expected):
+            return path
+        what = f"{found.size} bytes instead of {expected.size}" if found.size != expected.size else "other bytes"
+        raise DataError(f"{path} has changed since the export ({what}): copy the artifact again or export it again.")
+
+
 def verify(root: Path, manifest: Manifest) -> None:
     """Every file of the manifest lies inside `root`, whole and unchanged; else DataError names the first not."""
-    for name in manifest.functions.values():
-        if name not in manifest.files:
-            raise DataError(f"{root / MANIFEST} names the function file {name!r} without a digest: refused")
-    for name, expected in manifest.files.items():
-        path = inside(root, name)
-        found = facts_of(path)
-        if found != expected:
-            what = f"{found.size} bytes instead of {expected.size}" if found.size != expected.size else "other bytes"
-            raise DataError(
-                f"{path} has changed since the export ({what}): copy the artifact again or export it again."
-            )
+    files = Files(root, manifest)
+    for name in (*manifest.functions.values(), *manifest.files):
+        files.listed(name)
+    for name in manifest.files:
+        files.unchanged(name)
 
 
 def write_artifact(path: Path, write: Callable[[Path], Manifest]) -> Manifest:

@@ -4,14 +4,13 @@ import datetime
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
 from jax import export as jax_export
 
 from jaxrec.errors import DataError, UserError
-from jaxrec.serve.artifact import Manifest, inside
+from jaxrec.serve.artifact import Files, Manifest
 
 WARN_DAYS = 45
 
@@ -24,9 +23,12 @@ class ArtifactWarning(UserWarning):
 class Functions:
     """functions[name](*arrays), compiled once for each set of shapes."""
 
-    root: Path
-    manifest: Manifest
+    files: Files
     compiled: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.files.manifest
 
     def __contains__(self, name: str) -> bool:
         return name in self.manifest.functions
@@ -39,9 +41,9 @@ class Functions:
     def _read(self, name: str) -> jax_export.Exported:
         if name not in self:
             raise UserError(
-                f"the artifact at {self.root} has no function {name!r}: {_WHY_MISSING.get(name, 'export again')}"
+                f"the artifact at {self.files.root} has no function {name!r}: {_WHY_MISSING.get(name, 'export again')}"
             )
-        path = inside(self.root, self.manifest.functions[name])
+        path = self.files.unchanged(self.manifest.functions[name])
         try:
             return jax_export.deserialize(bytearray(path.read_bytes()))
         except Exception as error:  # jax raises several kinds, none of them documented

@@ -18,7 +18,7 @@ from jaxrec.data.queries import QueryArrays, gather_queries
 from jaxrec.data.text_vectors import says_anything, unit_text_vectors
 from jaxrec.data.tokens import length_batches, tokenizer_from_json
 from jaxrec.errors import DataError, UserError
-from jaxrec.serve.artifact import Manifest, inside, read_manifest, verify
+from jaxrec.serve.artifact import Files, Manifest, read_manifest, verify
 from jaxrec.serve.functions import ArtifactWarning, Functions, age_warning
 from jaxrec.serve.stored import StoredItems, StoredUsers
 from jaxrec.serve.tensors import read_tensors
@@ -36,38 +36,42 @@ def power_of_two(n: int, least: int = 1) -> int:
 class Loaded:
     """shared, items: the ranker's arrays by name, on the device. users: None where the artifact keeps none."""
 
-    root: Path
-    manifest: Manifest
+    files: Files
     functions: Functions
     shared: Named
     items: Named
     catalog: StoredItems
     users: StoredUsers | None
 
+    @property
+    def manifest(self) -> Manifest:
+        return self.files.manifest
+
     @classmethod
     def read(cls, root: Path, *, check: bool = True) -> "Loaded":
         """As `Recommender.load`."""
         manifest = read_manifest(root)
+        files = Files(root, manifest, check)
         for name in (*manifest.files, *manifest.functions.values()):
-            inside(root, name)
+            files.listed(name)
         if check:
             verify(root, manifest)
         said = age_warning(manifest, jax.__version__, datetime.datetime.now(datetime.UTC).date())
         if said:
             warnings.warn(said, ArtifactWarning, stacklevel=3)
-        catalog = StoredItems.read(inside(root, "items.parquet"))
+        catalog = StoredItems.read(files.listed("items.parquet"))
         users = None
         if manifest.users:
-            users = StoredUsers.read(inside(root, "users.parquet"), manifest.user_features, manifest.user_text)
-        items = _on_device(root, "items")
+            users = StoredUsers.read(files.listed("users.parquet"), manifest.user_features, manifest.user_text)
+        items = _on_device(files.listed("items.safetensors"))
         for name, leaf in items.items():
             if len(leaf) != len(catalog):
                 raise DataError(
                     f"{root}/items.safetensors: {name!r} has {len(leaf)} rows, items.parquet {len(catalog)}"
                 )
-        functions = Functions(root, manifest)
+        functions = Functions(files)
         _ = functions["recommend"]  # read now, so that an artifact that loads can rank
-        return cls(root, manifest, functions, _on_device(root, "shared"), items, catalog, users)
+        return cls(files, functions, _on_device(files.listed("shared.safetensors")), items, catalog, users)
 
     def query(
         self, histories: Histories, rows: np.ndarray, at: int, features: np.ndarray, text: np.ndarray
@@ -121,12 +125,12 @@ class Loaded:
         return self._features("user_features.json")
 
     def _features(self, name: str) -> FeatureEncoder:
-        return FeatureEncoder.from_json(json.loads(inside(self.root, name).read_text(encoding="utf-8")))
+        return FeatureEncoder.from_json(json.loads(self.files.unchanged(name).read_text(encoding="utf-8")))
 
     @cached_property
     def _text(self) -> tuple[Any, Named]:
-        tokenizer = tokenizer_from_json(inside(self.root, "tokenizer.json").read_text(encoding="utf-8"))
-        return tokenizer, _on_device(self.root, "encoder")
+        tokenizer = tokenizer_from_json(self.files.unchanged("tokenizer.json").read_text(encoding="utf-8"))
+        return tokenizer, _on_device(self.files.unchanged("encoder.safetensors"))
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors float32 [texts, dim] by the artifact's own encoder, as training read them: see unit_text_vectors.
@@ -156,7 +160,7 @@ class Loaded:
         return self.encode_text([text])
 
 
-def _on_device(root: Path, group: str) -> Named:
+def _on_device(path: Path) -> Named:
     # copies: on a CPU jax may keep using the memory it is given, and a mapped file can change
-    arrays = read_tensors(inside(root, f"{group}.safetensors"))
+    arrays = read_tensors(path)
     return {name: jax.device_put(np.array(array)) for name, array in arrays.items()}

@@ -77,9 +77,7 @@ def test_a_manifest_that_is_none(copy):
 
 @pytest.mark.parametrize("name", ["recommend.stablehlo", "items.safetensors", "items.parquet", "README.md"])
 def test_a_changed_byte_is_refused_by_name(copy, name):
-    data = bytearray((copy / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (copy / name).write_bytes(data)
+    flip(copy / name)
     with pytest.raises(DataError, match=rf"{name} has changed since the export \(other bytes\)"):
         Recommender.load(copy)
 
@@ -119,6 +117,44 @@ def test_a_function_without_a_digest_is_refused(copy):
     change(copy, functions=json.loads((copy / MANIFEST).read_text())["functions"] | {"recommend": "other.stablehlo"})
     with pytest.raises(DataError, match="'other.stablehlo' without a digest"):
         Recommender.load(copy)
+
+
+READ = ("items.parquet", "users.parquet", "items.safetensors", "shared.safetensors", "recommend.stablehlo")
+READ_LATER = ("encode_text.stablehlo", "tokenizer.json", "encoder.safetensors", "user_features.json")
+
+
+def flip(path: Path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def without_digest(copy: Path, name: str):
+    files = json.loads((copy / MANIFEST).read_text())["files"]
+    change(copy, files={file: facts for file, facts in files.items() if file != name})
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("name", READ)
+def test_nothing_is_read_without_a_digest(copy, name, check):
+    without_digest(copy, name)
+    with pytest.raises(DataError, match=f"'{name}' without a digest: refused"):
+        Recommender.load(copy, check=check)
+
+
+@pytest.mark.parametrize("name", READ_LATER[1:])
+def test_nothing_is_read_later_without_a_digest(copy, name):
+    without_digest(copy, name)
+    with pytest.raises(DataError, match=f"'{name}' without a digest: refused"):
+        Recommender.load(copy).recommend(text="funny")
+
+
+@pytest.mark.parametrize("name", READ_LATER)
+def test_what_changes_after_loading_is_not_read(copy, name):
+    recommender = Recommender.load(copy)
+    flip(copy / name)
+    with pytest.raises(DataError, match=f"{name} has changed since the export"):
+        recommender.recommend(text="funny")
 
 
 def test_an_export_replaces_an_artifact_only_when_complete(copy, data, ranker, monkeypatch):
