@@ -44,7 +44,7 @@ def get_config() -> Experiment:
         ),
         examples=Examples(hidden=0.3, history_length=740, num_targets=256),
         optimizer=AdamW(peak_learning_rate=3e-3, warmup_steps=50, final_fraction=0.05, weight_decay=0.0),
-        train=Train(num_steps=800, batch_size_global=128, evaluate_every=100, checkpoint_every=200, patience=4),
+        train=Train(num_steps=800, batch_size_global=128, evaluate_every=100, checkpoint_every=200, patience=None),
         baselines=(Popular(), ContentNeighbours()),
         show_user="42",
     )
