@@ -286,22 +286,6 @@ def _class(path: Any) -> type:
 # --- to read -------------------------------------------------------------------------------------------------------
 
 
-def differences(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    """Where two configs differ: (dotted path, old value, new value), in the order of the fields."""
-    return list(_differences(old, new, ""))
-
-
-def _differences(old: Any, new: Any, path: str) -> Iterable[tuple[str, Any, Any]]:
-    if is_config(old) and type(old) is type(new):
-        for name in config_fields(old):
-            yield from _differences(getattr(old, name), getattr(new, name), f"{path}.{name}" if path else name)
-    elif isinstance(old, tuple) and isinstance(new, tuple) and len(old) == len(new) and any(map(is_config, old + new)):
-        for i, (a, b) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(a, b, f"{path}.{i}")
-    elif type(old) is not type(new) or old != new:
-        yield path, old, new
-
-
 def describe(config: Any) -> str:
     """An indented tree of `config`; "*" marks a value that differs from its class's default, which stands behind it."""
     return "\n".join([type(config).__name__, *_tree(config, "  ")])

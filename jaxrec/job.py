@@ -1,9 +1,13 @@
 """Whole jobs: train to artifact, and the same again from what a workdir holds."""
 
+import contextlib
 import json
 import os
+import re
+import secrets
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +16,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrec.config import differences, from_json, to_json
+from jaxrec.config import from_json, to_json
 from jaxrec.data.interactions import Histories
 from jaxrec.embed import write_atomically
 from jaxrec.errors import DataError, UserError
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.experiment import Experiment
+from jaxrec.parallel.placement import from_first
 from jaxrec.ranker import Ranker
 from jaxrec.run import (
     MODEL_NAME,
@@ -39,8 +44,10 @@ from jaxrec.serve.export import export, gathered
 from jaxrec.serve.model_card import Card
 from jaxrec.summary import PROTOCOLS
 from jaxrec.train.checkpoints import FOLDER as CHECKPOINTS
+from jaxrec.train.progress import first_difference
 
 EXPERIMENT, RESULTS = "experiment.json", "results.json"
+SEEN_WITHIN = 10.0  # seconds; network folders tell of new files late
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,14 @@ def run_job(
 
     Raises UserError where the workdir holds another experiment, and what the stages raise.
     """
-    workdir = Path(workdir)
-    finished = _finished(experiment, workdir)
-    if finished is not None:
+    workdir = _local(workdir)
+    _check_shared(workdir)
+    done = from_first(lambda: _done(experiment, workdir))
+    if done is not None:
+        finished = Finished(workdir, done)
         say(f"done already: {workdir} holds the finished run of this very experiment; nothing to train")
         _show(finished, say)
         return finished
-    _refuse_other(experiment, workdir)
     check_options(experiment)
     prepared = prepare(experiment, say)
     check_inputs(prepared)
@@ -92,15 +100,15 @@ def run_job(
     histories = known_histories(prepared)
     export_ranker(final, params, ranker, workdir / "artifact", metrics=metrics, histories=histories)
     vectors = gathered(ranker.arrays.items["vector"])  # all processes take part, though only the first one writes
-    if jax.process_index() == 0:
-        _write_results(final, judged, fitted.history, histories, vectors, workdir, command, notice)
-    _wait_for_all()
-    finished = _finished(experiment, workdir)
+    results = from_first(
+        lambda: _write_results(final, judged, fitted.history, histories, vectors, workdir, command, notice)
+    )
+    finished = Finished(workdir, results)
     _show(finished, say)
     return finished
 
 
-def _write_results(final, judged, history, histories, vectors, workdir, command, notice) -> None:
+def _write_results(final, judged, history, histories, vectors, workdir, command, notice) -> dict[str, Any]:
     from jaxrec.evaluate.report import write_report
     from jaxrec.serve.recommender import Recommender
     from jaxrec.summary import history_titles, report_of, table_rows
@@ -124,7 +132,9 @@ def _write_results(final, judged, history, histories, vectors, workdir, command,
         "history": history_titles(final, first)[-8:],
         "recommendations": [item.to_json() for item in shown],
     }
-    _write(workdir / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    _write(workdir / RESULTS, text)
+    return json.loads(text)
 
 
 def shown_users(prepared: Prepared, histories: Histories, judged: Sequence[int]) -> list[str]:
@@ -171,7 +181,8 @@ def export_ranker(
 
 def restored(workdir: Path, say: Say = say_once) -> tuple[Prepared, Any, Ranker]:
     """Data, trained parameters and ranker of a workdir. Raises UserError where nothing was trained."""
-    prepared, params = restore(prepare(_original(Path(workdir)), say), Path(workdir))
+    workdir = _local(workdir)
+    prepared, params = restore(prepare(_original(workdir), say), workdir)
     return prepared, params, ranker_of(prepared, params)
 
 
@@ -205,19 +216,64 @@ def _original(workdir: Path) -> Experiment:
     return from_json(path.read_text(encoding="utf-8"))
 
 
-def _refuse_other(experiment: Experiment, workdir: Path) -> None:
-    """Raises UserError where the workdir holds what another experiment has trained."""
+def _done(experiment: Experiment, workdir: Path) -> dict[str, Any] | None:
+    """The results of the finished job of this very experiment. Raises UserError where the workdir holds what another
+    experiment has trained.
+    """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"workdir {workdir} is a file: give a folder")
+    results = _finished(experiment, workdir)
     trained = (workdir / RESULTS).is_file() or any(p.name.isdigit() for p in (workdir / CHECKPOINTS).glob("*"))
-    if not trained or not (workdir / EXPERIMENT).is_file():
-        return
-    changed = differences(_original(workdir), experiment)
-    if changed:
-        where, old, new = changed[0]
+    if results is None and trained and (workdir / EXPERIMENT).is_file():
+        saved, now = json.loads(to_json(_original(workdir))), json.loads(to_json(experiment))
+        if found := first_difference(saved, now):
+            where, old, new = found
+            raise UserError(
+                f"{workdir} holds another experiment: {where} was {old!r} and is now {new!r}. "
+                "Give another --workdir, or remove this one"
+            )
+    return results
+
+
+def _local(workdir: str | Path) -> Path:
+    """The workdir as a path. Raises UserError for an address such as gs://bucket/run."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(workdir)):  # a Path has lost one slash of two
         raise UserError(
-            f"{workdir} holds another experiment: {where} was {old!r} and is now {new!r}. "
-            "Give another --workdir, or remove this one"
+            f"workdir {re.sub(':/+', '://', str(workdir), count=1)} is an address, not a folder: mount it "
+            "(a bucket with gcsfuse, say) and give the mounted path"
+        )
+    return Path(workdir)
+
+
+def _check_shared(workdir: Path) -> None:
+    """Raises UserError on every process where they do not all see what the first one writes into the workdir."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental.multihost_utils import process_allgather
+
+    def write() -> list[str | None]:
+        name = f".shared-{secrets.token_hex(8)}"
+        try:
+            _write(workdir / name, "")
+        except OSError as error:
+            return [name, str(error)]
+        return [name, None]
+
+    name, failure = from_first(write)
+    if failure is not None:
+        raise UserError(f"workdir {workdir} cannot be written: {failure}")
+    until = time.monotonic() + SEEN_WITHIN
+    while not (seen := (workdir / name).is_file()) and time.monotonic() < until:
+        time.sleep(0.1)
+    blind = np.flatnonzero(~np.asarray(process_allgather(np.asarray(seen))).reshape(-1))
+    if jax.process_index() == 0:
+        (workdir / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is refused leaves nothing behind
+            workdir.rmdir()
+    if blind.size:
+        raise UserError(
+            f"workdir {workdir} is not one folder for all: processes {', '.join(map(str, blind))} do not see what "
+            "process 0 writes there. Give a path that all hosts share, such as NFS or a bucket mounted with gcsfuse"
         )
 
 
@@ -227,8 +283,8 @@ def _claim(experiment: Experiment, workdir: Path) -> None:
         _write(workdir / EXPERIMENT, to_json(experiment))
 
 
-def _finished(experiment: Experiment, workdir: Path) -> Finished | None:
-    """The finished job of this experiment, where its artifact and report are whole."""
+def _finished(experiment: Experiment, workdir: Path) -> dict[str, Any] | None:
+    """The results of the finished job of this experiment, where its artifact and report are whole."""
     path = workdir / RESULTS
     if not path.is_file() or not (workdir / "report.html").is_file():
         return None
@@ -239,7 +295,7 @@ def _finished(experiment: Experiment, workdir: Path) -> Finished | None:
         verify(workdir / "artifact", read_manifest(workdir / "artifact"))
     except (DataError, UserError):
         return None
-    return Finished(workdir, results)
+    return results
 
 
 def _show(finished: Finished, say: Say) -> None:
@@ -263,10 +319,3 @@ def _show(finished: Finished, say: Say) -> None:
 
 def _write(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def _wait_for_all() -> None:
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices("the results are written")

@@ -8,13 +8,16 @@
 #           run      the same `jaxrec train` line on all hosts, shown as it goes; it goes on when the connection breaks
 #           logs     of the run, from host 0 (or WORKERS)
 #           stop     the run: it saves a checkpoint and ends
-#           delete   the TPU VM and its disks: checkpoints that are not in a bucket go with it
+#           delete   the TPU VM and its disks: checkpoints that are not on a shared folder go with it
 #           all      create, copy, run
 # Options, also from the environment:
 #           --name NAME (jaxrec)  --zone ZONE  --project PROJECT  --type TYPE, such as v6e-16  --version VERSION of the
 #           runtime (fits the type)  --workers WORKERS (all)  --spot  --queued: through a queued resource  --dry-run
 #
-#   ZONE=us-east5-b TYPE=v6e-16 bash launch/tpu_vm.sh all -- --config configs/movielens_1m.py --workdir gs://bucket/ml-1m
+#   ZONE=us-east5-b TYPE=v6e-16 bash launch/tpu_vm.sh all -- --config configs/movielens_1m.py --workdir /mnt/runs/ml-1m
+#
+# The workdir is one folder that all hosts see at the same path: a Filestore share, or a bucket mounted on each host
+# with gcsfuse (gcsfuse BUCKET /mnt/runs); an address such as gs:// is refused.
 #
 # The Cloud TPU API used here takes fixes only and does not know TPU7x and later: new projects on new chips go through
 # Compute Engine (instance groups with a workload policy) or GKE (JobSet), with the same `jaxrec train` line.
@@ -143,7 +146,7 @@ done
 [[ ${verbs[0]} == host-* || -n $DRY_RUN ]] || type -P gcloud >/dev/null ||
   fail "gcloud was not found: install the Google Cloud CLI, or see the commands with --dry-run"
 [[ " ${verbs[*]} " != *" run "* || $# -gt 0 ]] ||
-  fail "run needs the arguments of jaxrec train: ... -- --config configs/movielens_1m.py --workdir gs://bucket/ml-1m"
+  fail "run needs the arguments of jaxrec train: ... -- --config configs/movielens_1m.py --workdir /mnt/runs/ml-1m"
 [[ -z $QUEUED || " ${verbs[*]} " != *" create copy "* ]] ||
   fail "a queued resource takes its time: create, then copy and run when it is ACTIVE"
 

@@ -185,7 +185,7 @@ def calls_of(clone: Clone) -> list[list[str]]:
 
 
 OPTIONS = ("--name", "pod", "--zone=us-east5-b", "--type", "v6e-16", "--project=films")
-TRAIN = ("--config", "configs/movielens_1m.py", "--set", "name=it's $5 & more", "--workdir", "gs://bucket/run")
+TRAIN = ("--config", "configs/movielens_1m.py", "--set", "name=it's $5 & more", "--workdir", "/mnt/runs/ml-1m")
 
 
 def test_all_creates_copies_and_runs_the_same_line_on_every_host(gcloud, tmp_path):

@@ -27,10 +27,8 @@ def command(workdir, *more):
     ]
 
 
-@pytest.fixture(scope="module")
-def said(tmp_path_factory):
-    """What two processes said, and their workdir."""
-    workdir = tmp_path_factory.mktemp("two") / "run"
+def run_two(one, other, *more):
+    """Exit codes and words of two processes of one job, each given its workdir."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,7 +37,8 @@ def said(tmp_path_factory):
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "jaxrec.cli"),
-                *command(workdir, "--coordinator", f"127.0.0.1:{port}", "--num-processes", 2, "--process-id", index),
+                *command((one, other)[index], *more, "--coordinator", f"127.0.0.1:{port}"),
+                *("--num-processes", "2", "--process-id", str(index)),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -53,7 +52,15 @@ def said(tmp_path_factory):
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], told
+    return [process.returncode for process in processes], told
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What two processes said, and their workdir."""
+    workdir = tmp_path_factory.mktemp("two") / "run"
+    codes, told = run_two(workdir, workdir)
+    assert codes == [0, 0], told
     return workdir, told
 
 
@@ -94,3 +101,16 @@ def test_one_artifact_and_one_voice(said, one):
     assert "10 steps of 32 users on 2 cpu devices" in first and "Recommendations for user" in first
     assert "Recommendations for user" not in second and "step " not in second
     assert len(Recommender.load(workdir / "artifact").recommend("1", k=10)) == 10
+
+
+def test_processes_that_share_no_folder_all_say_so(tmp_path):
+    codes, told = run_two(tmp_path / "one", tmp_path / "other")
+    assert codes == [2, 2], told
+    for words in told:
+        assert f"{'one' if words is told[0] else 'other'} is not one folder for all: processes 1 do not see" in words
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_first_process_refuses_all_refuse(said):
+    codes, told = run_two(said[0], said[0], "--set", "seed=9")
+    assert codes == [2, 2] and all("holds another experiment: seed was 0 and is now 9" in words for words in told)

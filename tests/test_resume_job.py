@@ -175,6 +175,23 @@ def test_another_config_is_refused(tables, alone):
     assert "holds another experiment: optimizer.peak_learning_rate was 0.003 and is now 0.5" in said.error
 
 
+def test_how_it_runs_and_what_it_is_compared_with_may_differ(tmp_path, tables, alone):
+    copy_unfinished(alone(1), tmp_path / "run")
+    other = {"name": "renamed", "baselines": "[]", "train__log_every": 7, "train__keep": 5, "mesh__data": 2}
+    said = train(tmp_path / "run", **tables, **(OPTIONS | other))
+    assert said.code == 0 and "already done: 60 steps" in said.err
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert found["experiment"]["name"] == "renamed" and list(found["rankers"]) == ["Two-tower"]
+
+
+@pytest.mark.parametrize("verb", [("train", "--config", own_data.YOUR_DATA, "--debug"), ("evaluate",), ("export",)])
+def test_an_address_is_no_workdir(tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    said = jaxrec(*verb, "--workdir", "gs://bucket/run")
+    assert said.code == 2 and "workdir gs://bucket/run is an address, not a folder: mount it" in said.error
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_loss_that_is_not_finite_is_exit_3(tmp_path, tables):
     options = {"optimizer": "SGD", "optimizer__learning_rate": 1e20, "train__checkpoint_every": 1}
     said = train(tmp_path / "run", **tables, **(OPTIONS | options), **MESHES[1])

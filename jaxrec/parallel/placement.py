@@ -1,5 +1,7 @@
 """The one place where host arrays go to devices and come back."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxrec import errors
 from jaxrec.errors import UserError
 from jaxrec.parallel.mesh import DATA, Strategy
 from jaxrec.parallel.partition import CONSTANT_RULES, Rules, leaf_names, partition_shardings
@@ -94,3 +97,25 @@ def to_host(tree: PyTree) -> PyTree:
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
 
     return jax.tree.map(fetch, tree)
+
+
+def from_first(make: Callable[[], Any]) -> Any:
+    """What the first process makes (JSON), on every process; what it raises is raised on every process too."""
+    if jax.process_count() == 1:
+        return make()
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    told, failure = {}, None
+    if jax.process_index() == 0:
+        try:
+            told = {"made": make()}
+        except Exception as error:
+            failure, told = error, {"raised": type(error).__name__, "message": str(error)}
+    raw = np.frombuffer(json.dumps(told).encode(), np.uint8)
+    size = int(broadcast_one_to_all(np.int32(raw.size)))
+    row = broadcast_one_to_all(raw if jax.process_index() == 0 else np.zeros(size, np.uint8))
+    told = json.loads(bytes(np.asarray(row)))
+    if "made" in told:
+        return told["made"]
+    kind = getattr(errors, told["raised"], errors.JaxrecError)
+    raise failure or kind(f"{told['message']} (the first process)")

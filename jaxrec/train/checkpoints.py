@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 
 from jaxrec.errors import CheckpointError, UserError
 from jaxrec.parallel.partition import leaf_names
+from jaxrec.parallel.placement import from_first
 from jaxrec.train.digests import first_problem, has_manifest, write_manifest
 from jaxrec.train.progress import Progress, first_difference, pack_position, unpack_position
 
@@ -106,7 +107,7 @@ class Checkpoints:
         Damaged newer steps are said and moved aside. Raises CheckpointError when all finished ones are damaged, and
         UserError when the folder belongs to another experiment.
         """
-        step = _agreed(self._usable)
+        step = from_first(self._usable)
         if step is None:
             return None
         self.last_step = step
@@ -168,7 +169,7 @@ def restore_params(workdir: Path, params: PyTree, *, say: Callable[[str], None] 
     params: abstract arrays with shardings. Raises CheckpointError when there is no usable checkpoint.
     """
     checkpoints = Checkpoints(workdir, keep=2, say=say)
-    step = _agreed(checkpoints._usable)
+    step = from_first(checkpoints._usable)
     if step is None:
         raise CheckpointError(f"no checkpoint in {checkpoints.folder}: train first, or give another workdir")
     progress = Progress.from_json(checkpoints._about(step)["progress"])
@@ -233,22 +234,3 @@ def _gathered(packed: Any) -> list[Any]:
     size = int(np.max(multihost_utils.process_allgather(np.int32(raw.size))))
     rows = multihost_utils.process_allgather(np.pad(raw, (0, size - raw.size), constant_values=ord(" ")))
     return [json.loads(bytes(row)) for row in np.asarray(rows)]
-
-
-def _agreed(choose: Callable[[], int | None]) -> int | None:
-    """What the first process chooses, on every process; its error too."""
-    if jax.process_count() == 1:
-        return choose()
-    from jax.experimental import multihost_utils
-
-    failure, step = None, None
-    if jax.process_index() == 0:
-        try:
-            step = choose()
-        except CheckpointError as error:
-            failure = error
-    code = -2 if failure else -1 if step is None else step
-    code = int(multihost_utils.broadcast_one_to_all(np.int32(code)))
-    if code == -2:
-        raise failure or CheckpointError("the first process found no usable checkpoint; its message says why")
-    return None if code == -1 else code

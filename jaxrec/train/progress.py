@@ -87,12 +87,14 @@ MAY_DIFFER = ("name", "baselines", "mesh", "train.log_every", "train.checkpoint_
 
 
 def first_difference(saved: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    """(field, saved value, present value) of the first field that differs, in the present one's order."""
+    """(field, saved value, present value) of the first field that differs, in the present one's order; None where what
+    was trained stands for both. Both: experiments as JSON, see `jaxrec.config.to_json`.
+    """
     if path in MAY_DIFFER or saved == now:
         return None
     if isinstance(saved, dict) and isinstance(now, dict):
         for name in [*now, *[name for name in saved if name not in now]]:
-            below = f"{path}.{name}" if path else name
+            below = f"{path}.{name}" if path and name != "$class" else path or name
             if name not in saved or name not in now:
                 if below not in MAY_DIFFER:
                     return below, saved.get(name), now.get(name)

@@ -51,4 +51,5 @@ def test_the_first_difference_is_named_by_its_path():
     now["train"]["num_steps"] = 5
     assert first_difference(saved, now) is None  # how it runs may differ
     assert first_difference(saved, now | {"extra": 1}) == ("extra", None, 1)
+    assert first_difference({"head": {"$class": "a:A"}}, {"head": {"$class": "b:B"}}) == ("head", "a:A", "b:B")
     assert first_difference({"head": {"dim": 4}}, {"head": None}) == ("head", {"dim": 4}, None)
