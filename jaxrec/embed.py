@@ -15,11 +15,13 @@ import numpy as np
 from jaxrec.data.fetch import cache_dir
 from jaxrec.data.tokens import length_batches
 from jaxrec.errors import DataError, UserError
+from jaxrec.files import write_atomically
 from jaxrec.text_encoder import BagOfWords, LoadedEncoder, TextEncoder
 
 Progress = Callable[[int, int], None]  # (texts done, texts in all)
 
 _FORMAT = 1  # of the cache: raise it when the same key would mean other vectors
+_DIGEST = 32  # bytes of a SHA-256
 _HIDDEN_LIMIT = 8 * 2**30
 
 
@@ -50,7 +52,7 @@ def embed_texts(
     loaded = encoder if isinstance(encoder, LoadedEncoder) else encoder.load()
     vectors = _encode(distinct, loaded, progress)
     if path:
-        write_atomically(path, partial(np.save, arr=vectors, allow_pickle=False))
+        write_atomically(path, partial(_store, vectors))
     return vectors[rows]
 
 
@@ -201,20 +203,21 @@ def progress_bar(what: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file whole or not at all: beside it first, then renamed into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial_file.open("wb") as file:
-            write(file)
-        partial_file.replace(path)
-    finally:
-        partial_file.unlink(missing_ok=True)
+def _store(vectors: np.ndarray, file: IO[bytes]) -> None:
+    """A .npy file, and behind the array the SHA-256 of all before."""
+    np.save(file, vectors, allow_pickle=False)
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").digest()
+    file.seek(0, os.SEEK_END)
+    file.write(digest)
 
 
 def _cached(path: Path, rows: int) -> np.ndarray | None:
+    """What `_store` wrote; None where there is nothing, or any bit of it has changed."""
     try:
+        content = np.memmap(path, np.uint8, "r")
+        if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:].tobytes():
+            return None
         vectors = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None

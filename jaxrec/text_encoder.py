@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxrec.data.tokens import HashedWords, TextTokenizer, load_tokenizer
 from jaxrec.errors import DataError, UserError
+from jaxrec.files import sha256_of
 
 PyTree = Any
 
@@ -83,7 +84,7 @@ class TextEncoder:
 
         names = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
         files = [*(directory / name for name in names), *weight_files(directory)]
-        digests = {path.name: _file_digest(path) for path in files if path.is_file()}
+        digests = {path.name: sha256_of(path) for path in files if path.is_file()}
         options = {name: value for name, value in asdict(self).items() if name not in ("encoder", "tokens_per_batch")}
         return hashlib.sha256(json.dumps([digests, options], sort_keys=True).encode()).hexdigest()
 
@@ -202,8 +203,3 @@ def find_encoder(name: str) -> Path:
         f"encoder {name!r}: not a directory, not a known name ({', '.join(_KNOWN)}), and not in the Hugging Face cache "
         f"{hub}. Give a directory that holds config.json, model.safetensors and tokenizer.json or vocab.txt"
     )
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

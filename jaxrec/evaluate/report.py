@@ -8,13 +8,13 @@ import base64
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jaxrec.evaluate import charts
+from jaxrec.files import write_atomically
 
 Metrics = dict[str, tuple[float, float | None, float | None]]
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -164,10 +164,8 @@ def verdict(report: Report) -> str:
 def write_report(path: str | Path, report: Report) -> Path:
     """Writes the report as one HTML file (about 1 MB, most of it the chart library) and returns its path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(to_html(report).encode("utf-8", "replace"))
-    os.replace(partial, path)
+    page = to_html(report).encode("utf-8", "replace")
+    write_atomically(path, lambda file: file.write(page))
     return path
 
 

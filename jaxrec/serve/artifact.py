@@ -1,6 +1,5 @@
 """The artifact directory: what lies in it, written at once, verified when read."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from jaxrec.errors import DataError, UserError
+from jaxrec.files import sha256_of
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -105,8 +105,7 @@ def inside(root: Path, name: str) -> Path:
 
 
 def facts_of(path: Path) -> FileFacts:
-    with open(path, "rb") as file:
-        return FileFacts(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+    return FileFacts(sha256_of(path), path.stat().st_size)
 
 
 def read_manifest(root: Path) -> Manifest:

@@ -1,9 +1,9 @@
 """SHA-256 of every file of a folder, written when the folder is complete and checked before it is read."""
 
-import hashlib
 import json
-import os
 from pathlib import Path
+
+from jaxrec.files import sha256_of, write_atomically
 
 MANIFEST = "digests.json"
 
@@ -11,12 +11,8 @@ MANIFEST = "digests.json"
 def write_manifest(folder: Path) -> None:
     """Write the manifest, atomically and last: a folder without one is not complete."""
     lines = {str(path.relative_to(folder)): _digest(path) for path in _files(folder)}
-    partial = folder / f"{MANIFEST}.tmp"
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump({"files": lines}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / MANIFEST)
+    text = json.dumps({"files": lines}, indent=1)
+    write_atomically(folder / MANIFEST, lambda file: file.write(text.encode()))
 
 
 def has_manifest(folder: Path) -> bool:
@@ -44,10 +40,11 @@ def first_problem(folder: Path) -> str | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    skipped = {MANIFEST, f"{MANIFEST}.tmp"}
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in skipped)
+    """All but the manifest, and what was left of one that was never finished."""
+    started = f".{MANIFEST}."
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(path for path in files if not path.name.startswith(started))
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    with open(path, "rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    return path.stat().st_size, sha256_of(path)
