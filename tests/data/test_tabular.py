@@ -185,6 +185,20 @@ def test_json_numbers_keep_every_digit(tmp_path, big):
     assert log["rating"].to_pylist() == [4.5, 3]
 
 
+def test_json_text_that_looks_like_a_date_stays_as_written(tmp_path):
+    films = [
+        {"item_id": "1", "title": "2012-12-21", "tags": ["1984-01-01"], "of": {"day": "2000-01-01"}, "year": 2012},
+        {"item_id": "2", "title": "2012-12-22T10:00:00Z", "tags": [], "of": {"day": None}, "year": 2013},
+    ]
+    catalog = write(tmp_path, "".join(json.dumps(film) + "\n" for film in films), "items.jsonl")
+    seen = [{"user_id": "a", "item_id": str(n), "timestamp": "2024-01-01T00:00:00Z"} for n in (1, 2)]
+    log = write(tmp_path, "".join(json.dumps(row) + "\n" for row in seen), "log.jsonl")
+    tables = load(log, catalog=str(catalog))
+    assert tables.catalog.to_pylist() == films
+    assert tables.catalog.column_names == list(films[0])
+    assert pa.types.is_timestamp(tables.interactions["timestamp"].type)
+
+
 def test_json_ids_of_both_kinds_and_mapped_names(tmp_path):
     path = write(tmp_path, '{"who": "x", "what": 1}\n{"who": 12345678901234567890, "what": 2}\n', "log.jsonl")
     log = load(path, columns=(("user_id", "who"), ("item_id", "what"))).interactions

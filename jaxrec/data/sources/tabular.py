@@ -117,11 +117,10 @@ def _read_json_lines(path: Path, encoding: str, ids: set[str]) -> pa.Table:
     """By pyarrow where ids come out as strings or integers; else line by line, since its guesses would damage ids."""
     if is_utf8(encoding):
         try:
-            with pa.input_stream(str(path), compression="detect") as stream:
-                table = pajson.read_json(stream, pajson.ReadOptions(block_size=1 << 24))
+            table = _by_pyarrow(path)
             kinds = {name: table[name].type for name in table.column_names if name in ids}
             if kinds and all(pa.types.is_string(kind) or pa.types.is_integer(kind) for kind in kinds.values()):
-                return _json_times_as_text(table)
+                return table
         except pa.ArrowInvalid:
             pass  # mixed types, a broken line or other bytes: read again line by line, to say which
     rows = []
@@ -156,9 +155,23 @@ def _json_column(values: list, is_id: bool) -> pa.Array:
         return pa.array([None if v is None else v if isinstance(v, str) else json.dumps(v) for v in values])
 
 
-def _json_times_as_text(table: pa.Table) -> pa.Table:
-    """pyarrow reads strings such as "2024-01-01" as times, also where they stand in text."""
-    for index, name in enumerate(table.column_names):
-        if pa.types.is_timestamp(table[name].type) and name != "timestamp":
-            table = table.set_column(index, name, table[name].cast(pa.string()))
-    return table
+def _by_pyarrow(path: Path) -> pa.Table:
+    """pyarrow reads strings such as "2012-12-21" as times, also titles; but for `timestamp` they stay as written."""
+    table = _with_schema(path, None)
+    texts = [(field.name, _times_as_text(field.type)) for field in table.schema if field.name != "timestamp"]
+    texts = [(name, kind) for name, kind in texts if kind != table[name].type]
+    return _with_schema(path, pa.schema(texts)).select(table.column_names) if texts else table
+
+
+def _with_schema(path: Path, schema: pa.Schema | None) -> pa.Table:
+    with pa.input_stream(str(path), compression="detect") as stream:
+        read, parse = pajson.ReadOptions(block_size=1 << 24), pajson.ParseOptions(explicit_schema=schema)
+        return pajson.read_json(stream, read, parse)
+
+
+def _times_as_text(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        return pa.list_(_times_as_text(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _times_as_text(field.type)) for field in kind])
+    return pa.string() if pa.types.is_timestamp(kind) else kind
