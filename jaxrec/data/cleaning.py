@@ -54,7 +54,8 @@ class Cleaning:
 
     ratings: "explicit" keeps the rating as the weight; "implicit" counts each row as one event; "auto" is explicit
     where there is a rating column. All ratings equal is refused unless "implicit" is stated.
-    min_rating: rows below are dropped. rating_range: ratings outside (low, high) are impossible and dropped.
+    min_rating: rows below are dropped, after duplicates are merged: the last rating must reach it.
+    rating_range: ratings outside (low, high) are impossible and dropped, before duplicates are merged.
     timestamps: outside 1990 to now "refuse" raises, "drop" drops the row, "ignore" reads no timestamps at all.
     duplicates of (user, item): "merge" keeps the last rating, or sums implicit events; "keep" keeps all.
     unknown_items: ids that the catalog does not have: "keep" or "drop".
@@ -102,7 +103,11 @@ def clean(tables: Tables, rules: Cleaning | None = None) -> tuple[Tables, Cleani
 
 
 def clean_log(log: pa.Table, rules: Cleaning, origin: str) -> tuple[pa.Table, list[Count], list[str]]:
-    """The rules for the rows of one log: ids, ratings, timestamps, duplicates; with counts and notes."""
+    """The rules for the rows of one log, with counts and notes.
+
+    In this order: ids, ratings, timestamps, duplicates, and min_rating last, so that it is asked of the rating that
+    counts: who rated 5 and then 1 did not like it.
+    """
     if not log.num_rows:
         raise DataError(f"{origin} has a header but no rows")
     counts: list[Count] = []
@@ -111,7 +116,11 @@ def clean_log(log: pa.Table, rules: Cleaning, origin: str) -> tuple[pa.Table, li
     log = _clean_ids(log, counts)
     log = _clean_ratings(log, rules, origin, counts) if explicit else _as_events(log, notes)
     log = _clean_times(log, rules, origin, counts, notes)
-    return _merge_duplicates(log, rules, explicit, counts), counts, notes
+    log = _merge_duplicates(log, rules, explicit, counts)
+    if explicit and rules.min_rating is not None:
+        enough = pc.greater_equal(log["weight"], pa.scalar(rules.min_rating, pa.float32()))  # as the ratings are kept
+        log = _keep(log, enough, counts, f"rating is below {rules.min_rating:g}")
+    return log, counts, notes
 
 
 def _keep(
@@ -188,8 +197,6 @@ def _clean_ratings(log: pa.Table, rules: Cleaning, origin: str, counts: list[Cou
     if rules.rating_range is not None:
         low, high = rules.rating_range
         tests.append((f"rating is outside {low:g} to {high:g}", (values < low) | (values > high)))
-    if rules.min_rating is not None:
-        tests.append((f"rating is below {rules.min_rating:g}", values < rules.min_rating))
     bad = np.zeros(len(values), bool)
     for rule, met in tests:
         counts.append(Count("interactions", rule, "dropped", int((met & ~bad).sum())))

@@ -37,6 +37,20 @@ def test_a_clean_log_stays_as_it_is():
     ]
 
 
+def test_the_last_rating_must_reach_the_least():
+    """Who changed 5 to 1 did not like it; the rating before the last must not come back."""
+    log = tables("aabbcd", "xxyyzx", rating=["5", "1", "1", "5", "4", "3.9"])
+    cleaned, report = clean(log, Cleaning(min_rating=4))
+    assert rows(cleaned) == [("b", "y", 5.0), ("c", "z", 4.0)]
+    assert counted(report, "the last rating counts") == 2 and counted(report, "rating is below 4") == 2
+
+
+def test_a_rating_equal_to_the_least_is_kept():
+    """4.1 is not a float32: it must not be dropped for being rounded."""
+    cleaned, _ = clean(tables("abc", "xyx", rating=["4.1", "4.1", "5"]), Cleaning(min_rating=4.1))
+    assert len(rows(cleaned)) == 3
+
+
 def test_ids_are_trimmed_and_empty_ones_dropped():
     cleaned, report = clean(tables([" 007", "b", "", None, "c"], ["x", "y", "z", "z", "  "]))
     assert rows(cleaned) == [("007", "x", 1.0), ("b", "y", 1.0)]
