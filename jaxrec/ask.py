@@ -15,8 +15,9 @@ from jaxrec.data.features import as_numbers
 from jaxrec.data.sources.tabular import read_table, with_ids
 from jaxrec.data.tables import rename_columns
 from jaxrec.data.timestamps import read_times
-from jaxrec.embed import progress_bar, read_texts, write_atomically
+from jaxrec.embed import progress_bar, read_texts
 from jaxrec.errors import DataError, UserError
+from jaxrec.files import write_atomically
 from jaxrec.serve.recommender import Recommender
 from jaxrec.summary import print_recommendations
 

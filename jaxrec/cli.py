@@ -89,7 +89,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Also write everything as JSON.")] = None,
 ):
     """Judge a trained workdir again, over the full catalog."""
-    from jaxrec.embed import write_atomically
+    from jaxrec.files import write_atomically
     from jaxrec.job import evaluate_job
     from jaxrec.summary import print_table, table_rows
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from jaxrec.config import from_json, to_json
 from jaxrec.data.interactions import Histories
-from jaxrec.embed import write_atomically
 from jaxrec.errors import DataError, UserError
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.experiment import Experiment
+from jaxrec.files import write_atomically
 from jaxrec.parallel.placement import from_first
 from jaxrec.ranker import Ranker
 from jaxrec.run import (
