@@ -15,6 +15,7 @@ from jaxrec.data.cleaning import clean
 from jaxrec.data.dataset import index_ids
 from jaxrec.data.queries import gather_queries
 from jaxrec.data.sources.movielens import MovieLens
+from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.data.tokens import HashedWords
 from jaxrec.evaluate.ranking import rank_users
 from jaxrec.models.encoders.bert import Bert
@@ -129,3 +130,27 @@ def test_encoders(data, ranker, encoder, tmp_path):
     assert said.shape == (4, encoder.dim)
     np.testing.assert_allclose(np.linalg.norm(said, axis=1), [1, 1, 0, 1], atol=1e-6)  # as training read them
     np.testing.assert_allclose(loaded.encode_text(texts)[1], loaded.encode_text(texts[1:2])[0], atol=1e-6)
+
+
+class Talkative(planted.Words):
+    """Says something of an empty text too, as a BERT does, and nothing of length 1."""
+
+    def encode(self, params, token_ids, mask):
+        return 3 * super().encode(params, token_ids, mask) + 1
+
+
+def test_a_new_item_is_placed_as_one_of_the_catalog_with_the_same_text(data, ranker, tmp_path):
+    encoder = Talkative(planted.words().params)
+    films = pa.table({"item_id": ["n1", "n2"], "title": ["Funny film", None]})
+    texts = data.catalog.features.encoder.describe(films)[1].to_pylist()
+    assert texts[1] == ""
+    table = encoder.tokenizer.tokenize(texts)
+    raw = np.asarray(encoder.encode(encoder.params, jnp.asarray(table.ids), jnp.asarray(table.mask())))
+    assert np.abs(raw[1]).min() == 1
+    trained = ranker.embed_items(ranker.arrays.shared, unit_text_vectors(raw, texts), None)
+    path = tmp_path / "a"
+    export(ranker, data, path, encoder=encoder, item_text=planted.TEXT, user_text=planted.TEXT)
+    recommender = Recommender.load(path)
+    placed = recommender.with_new_items(films).loaded.items["vector"][-2:]
+    np.testing.assert_allclose(placed, trained["vector"], atol=1e-5)
+    assert recommender.recommend(text="", k=3) == recommender.recommend(k=3)
