@@ -181,12 +181,20 @@ def _fit_category(column: pa.ChunkedArray, name: str, rules: Columns) -> Categor
     values = as_strings(column)
     ordered = _by_frequency(values.drop_null())
     fill = ordered[0] if ordered and rules.category_fill == "most_frequent" else None
-    return CategoryColumn(name, ordered, fill, values.null_count)
+    filled = values if fill is None else pc.fill_null(values, fill)
+    return CategoryColumn(name, ordered, fill, values.null_count, _shares(filled, ordered, len(values)))
 
 
 def _fit_tags(column: pa.ChunkedArray, reading: Reading, rules: Columns) -> TagColumn:
     lists = split_tags(column, reading.separator)
-    return TagColumn(reading.name, _by_frequency(lists.values)[: rules.max_tags], reading.separator)
+    ordered = _by_frequency(lists.values)[: rules.max_tags]
+    pairs = pa.table({"row": pc.list_parent_indices(lists), "tag": lists.values}).group_by(["row", "tag"]).aggregate([])
+    return TagColumn(reading.name, ordered, reading.separator, _shares(pairs["tag"], ordered, len(lists)))
+
+
+def _shares(values: pa.Array, of: tuple[str, ...], rows: int) -> tuple[float, ...]:
+    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(values).to_pylist()}
+    return tuple(round(counts.get(value, 0) / max(rows, 1), 6) for value in of)
 
 
 def _by_frequency(values: pa.Array) -> tuple[str, ...]:

@@ -27,21 +27,26 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class CategoryColumn:
-    """One-hot over `values`; a missing value counts as `fill`; an unknown value, or a fill of None, gives zeros."""
+    """One-hot over `values`; a missing value counts as `fill`; an unknown value, or a fill of None, gives zeros.
+
+    shares: of the rows that have each value, missing ones filled.
+    """
 
     name: str
     values: tuple[str, ...]
     fill: str | None
     missing: int = 0
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class TagColumn:
-    """Multi-hot over `values`, split at `separator`; unknown tags are left out."""
+    """Multi-hot over `values`, split at `separator`; unknown tags are left out. shares: of the rows that have each."""
 
     name: str
     values: tuple[str, ...]
     separator: str
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,21 @@ class FeatureEncoder:
             parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
             parts.append(_hot(table.num_rows, parents, lists.values, tags.values))
         return np.concatenate(parts, axis=1)
+
+    def average(self) -> np.ndarray:
+        """The mean row of the table it was fitted on, float32 [dim]: what to expect of somebody of whom nothing is
+        known, where the most frequent value of each column would make up a person."""
+        parts = [np.zeros(len(self.numbers))]
+        parts += [np.resize(c.shares or (0.0,), len(c.values)) for c in (*self.categories, *self.tags)]
+        return np.concatenate(parts).astype(np.float32)
+
+    def places(self) -> dict[str, slice]:
+        """Where each column's features stand in a row."""
+        widths = {c.name: 1 for c in self.numbers} | {c.name: len(c.values) for c in (*self.categories, *self.tags)}
+        ends = np.cumsum(list(widths.values()), dtype=int)
+        return {
+            name: slice(int(end) - width, int(end)) for (name, width), end in zip(widths.items(), ends, strict=True)
+        }
 
     def describe(self, table: pa.Table) -> tuple[pa.StringArray, pa.StringArray]:
         """(titles, texts), both [rows]: "Toy Story (1995)" and "Toy Story (1995). Animation, Comedy. What it is about".

@@ -61,7 +61,7 @@ def of_user(histories: Histories, row: int) -> Interactions:
 
 
 def feature_row(features: Mapping[str, Any], encoder) -> np.ndarray:
-    """Raw values by column name, as float32 [1, dim]; what is not given is imputed as in training.
+    """Raw values by column name, as float32 [1, dim]; what is not given is that of the average user.
 
     Raises UserError for a column that the encoder does not read.
     """
@@ -70,5 +70,9 @@ def feature_row(features: Mapping[str, Any], encoder) -> np.ndarray:
     if unknown:
         there = ", ".join(map(repr, known)) or "none"
         raise UserError(f"features: this artifact reads no user feature {unknown[0]!r}; those it reads: {there}")
-    columns = {encoder.id_name: ["asker"], **{name: [value] for name, value in features.items()}}
-    return encoder.encode(pa.table(columns))
+    given = {name: [value] for name, value in features.items() if value is not None}
+    row, places = encoder.average()[None], encoder.places()
+    encoded = encoder.encode(pa.table({encoder.id_name: ["asker"], **given}))
+    for name in given:
+        row[:, places[name]] = encoded[:, places[name]]
+    return row

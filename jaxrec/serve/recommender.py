@@ -206,14 +206,14 @@ class Recommender:
         return Histories.of(before.then(given), 1)
 
     def _about(self, user, features: Mapping[str, Any] | None, text: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """Features and text of one asker, [1, width] each: those given, else those stored, else imputed and zeros."""
+        """Features and text of one asker, [1, width] each: those given, else those stored, else of nobody in particular."""
         stored_features, stored_text = self._known_of(pa.array([user], pa.string()))
         if features is not None:
             stored_features = feature_row(features, self.loaded.user_features)
         return stored_features, self.loaded.asker_text(text) if says_anything(text) else stored_text
 
     def _known_of(self, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Features and text of these users, [n, width] each: those stored, else imputed and zeros."""
+        """Features and text of these users, [n, width] each: those stored, else the average user's and zeros."""
         features = np.repeat(feature_row({}, self.loaded.user_features), len(ids), axis=0)
         text = np.zeros((len(ids), self.manifest.user_text), np.float32)
         if self.loaded.users is not None:

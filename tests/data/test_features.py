@@ -170,3 +170,20 @@ def test_new_items_may_write_as_text_what_the_catalog_held_as_lists():
     new = pa.table({"item_id": ["c", "d", "e"], "genres": ["Action|Sci-Fi", "Romance, Action", "Romance"]})
     tags = encoder.read_tags(new)
     assert [sorted(tags.of(row)) for row in range(3)] == [["Action", "Sci-Fi"], ["Action", "Romance"], ["Romance"]]
+
+
+def test_nobody_in_particular_is_the_mean_row():
+    """Of an asker of whom nothing is known, the most frequent value of each column would make up a person."""
+    table = pa.table(
+        {
+            "user_id": ["a", "b", "c", "d"],
+            "age": [20, None, 40, 60],
+            "work": ["nurse", "nurse", "driver", None],
+            "likes": [["x", "x", "y"], ["y"], [], None],
+        }
+    )
+    encoder = fit_features(table, Columns(categories=("work",)), id_name="user_id")
+    np.testing.assert_allclose(encoder.average(), encoder.encode(table).mean(axis=0), atol=1e-6)
+    again = FeatureEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
+    assert again == encoder
+    assert encoder.places() == {"age": slice(0, 1), "work": slice(1, 3), "likes": slice(3, 5)}
