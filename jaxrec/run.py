@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrec.classic.content import ContentNeighbours
 from jaxrec.config import did_you_mean, to_json
 from jaxrec.data.batches import make_batches
 from jaxrec.data.cleaning import CleaningReport, clean
@@ -46,7 +47,8 @@ def say_once(text: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Data ready to train on. text: float32 [items, dim], unit vectors, width 0 without an encoder; user_text alike."""
+    """Data ready to train on. text: float32 [items, dim], unit vectors, width 0 without an encoder
+    and where nothing reads them, as it is trained along; user_text alike."""
 
     experiment: Experiment
     report: CleaningReport
@@ -82,7 +84,8 @@ class Prepared:
         """The item table of the training part, on the host."""
         tokens = self.tuned.tokens if self.tuned else None
         features = self.dataset.catalog.features.values
-        return item_table(self.holdout.train, self.text, features, self.experiment.neighbourhood, tokens)
+        text = self.text[:, :0] if self.tuned else self.text  # the tower reads tokens
+        return item_table(self.holdout.train, text, features, self.experiment.neighbourhood, tokens)
 
     @cached_property
     def source(self) -> ExampleSource:
@@ -97,6 +100,11 @@ class Prepared:
 
 def prepare(experiment: Experiment, say: Say = say_once) -> Prepared:
     """Load, clean, index, hold out and encode. Raises DataError and UserError for what cannot be used."""
+    return with_text(read_data(experiment, say), say)
+
+
+def read_data(experiment: Experiment, say: Say = say_once) -> Prepared:
+    """All of `prepare` but the texts, which take longest."""
     tables = experiment.source.load()
     say(f"data: {tables.origin}")
     tables, report = clean(tables, experiment.cleaning)
@@ -118,8 +126,14 @@ def prepare(experiment: Experiment, say: Say = say_once) -> Prepared:
     for note in holdout.notes:
         say(f"  {note}")
     experiment = _with_measured(experiment, dataset.num_items, say)
-    encoder, text, user_text = _encoded(experiment, dataset, say)
-    return Prepared(experiment, report, dataset, holdout, encoder, text, user_text)
+    nothing = np.zeros((dataset.num_items, 0), np.float32), np.zeros((dataset.num_users, 0), np.float32)
+    return Prepared(experiment, report, dataset, holdout, None, *nothing)
+
+
+def with_text(prepared: Prepared, say: Say = say_once) -> Prepared:
+    """The same with the encoder and its vectors."""
+    encoder, text, user_text = _encoded(prepared.experiment, prepared.dataset, say)
+    return replace(prepared, encoder=encoder, text=text, user_text=user_text)
 
 
 def check_options(experiment: Experiment) -> None:
@@ -165,8 +179,10 @@ def _encoded(experiment: Experiment, dataset: Dataset, say: Say) -> tuple[Loaded
         say("text: the catalog has none; training on ids and features")
         return None, *nothing
     encoder = experiment.encoder.load()
-    say(f"text: encoding {len(texts):,} item texts into {encoder.dim} numbers each")
-    vectors = _text_vectors(texts, encoder)
+    vectors = np.zeros((dataset.num_items, 0), np.float32)
+    if experiment.task.fine_tune is None or any(isinstance(b, ContentNeighbours) for b in experiment.baselines):
+        say(f"text: encoding {len(texts):,} item texts into {encoder.dim} numbers each")
+        vectors = _text_vectors(texts, encoder)
     user_vectors = np.zeros((dataset.num_users, encoder.dim), np.float32)
     if own_words:
         user_vectors = _text_vectors(own_words, encoder)
@@ -205,9 +221,9 @@ def train(prepared: Prepared, workdir: Path, *, say: Say = say_once, quiet: bool
     )
     validate = None
     if len(prepared.holdout.valid):
-        judged, table = prepared.judged("valid"), place_constants(prepared.table, mesh, ITEM_RULES)
+        judged = prepared.judged("valid")
 
-        def validate(params: Any) -> dict[str, float]:
+        def validate(params: Any, table: ItemTable) -> dict[str, float]:
             ranker = _ranker(prepared, params, table)
             return _watched(judge(prepared, ranker, "valid", judged=judged), experiment.train.metric)
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 import own_data
 import pytest
 
+from jaxrec.classic.content import ContentNeighbours
 from jaxrec.config import from_json, load_config, override, to_json
 from jaxrec.errors import UserError
 from jaxrec.experiment import check_shapes
+from jaxrec.run import prepare
 from jaxrec.tasks.tuning import tuned_for
 from jaxrec.train.loop import Train
 
@@ -127,3 +129,14 @@ def test_the_encoder_that_a_config_states_must_be_the_one_that_is_loaded(tmp_pat
     item = debug.task.model.item.clone(content=debug.task.model.item.content.clone(encoder=stated))
     task = replace(debug.task, model=debug.task.model.clone(item=item))
     assert tuned_for(task, loaded, ["a rocket"]).task == task  # how it is trained is the config's to say
+
+
+def test_a_frozen_encoder_reads_the_items_only_where_something_reads_its_vectors(tmp_path):
+    tiny = own_data.tiny_bert(tmp_path / "tiny")
+    pod = override(load_config(own_data.ROOT / "configs" / "pod.py", debug=True), [f"encoder.encoder={tiny}"])
+    said = []
+    prepared = prepare(pod, said.append)
+    assert prepared.text.shape == (60, 0) and prepared.table.tokens.shape[0] == 60
+    assert not [line for line in said if "encoding" in line]
+    with_content = prepare(replace(pod, baselines=(ContentNeighbours(),)), said.append)
+    assert with_content.text.shape == (60, with_content.encoder.dim) and with_content.table.text.shape == (60, 0)

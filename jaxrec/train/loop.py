@@ -112,7 +112,7 @@ def fit(
     constants: PyTree,
     batches: Batches,
     init_batch: PyTree,
-    validate: Callable[[PyTree], dict[str, float]] | None = None,
+    validate: Callable[[PyTree, PyTree], dict[str, float]] | None = None,
     *,
     workdir: str | Path,
     seed: int,
@@ -127,9 +127,10 @@ def fit(
     """Train, or go on where the run in `workdir` stopped, or say that it is done.
 
     constants: host arrays, placed once. batches: endless, this process's part (`data_shard`). init_batch: one such
-    batch, for shapes. validate: placed parameters -> metrics; it keeps none of them, as the next step donates their
-    memory. trainable: abstract parameters -> booleans of the same shape. warm_start: fresh parameters -> the same
-    with pretrained values; called on a fresh start only. Raises DivergedError, Preempted, CheckpointError, UserError.
+    batch, for shapes. validate: placed parameters and constants -> metrics; it keeps no parameter, as the next step
+    donates their memory. trainable: abstract parameters -> booleans of the same shape. warm_start: fresh parameters ->
+    the same with pretrained values; called on a fresh start only. Raises DivergedError, Preempted, CheckpointError,
+    UserError.
     """
     from jaxrec.train.checkpoints import Checkpoints, abstract  # orbax, only where something is trained
 
@@ -223,7 +224,7 @@ class _Run:
                     self._read(step - 1)  # one step late: the devices already have the next one to do
                 if self.validate is not None and (last or _due(step, train.evaluate_every)):
                     self._read(step, end=last)
-                    self._evaluate(step, state.params)
+                    self._evaluate(step, state.params, constants)
                 if train.patience is not None and progress.stale >= train.patience:
                     progress.stopped_because = "patience"
                 elif last:
@@ -287,10 +288,10 @@ class _Run:
             "workdir"
         )
 
-    def _evaluate(self, step: int, params: PyTree) -> None:
+    def _evaluate(self, step: int, params: PyTree, constants: PyTree) -> None:
         self.log.pause()
         with jax.transfer_guard("allow"):
-            metrics = _same_everywhere(self.validate(params))
+            metrics = _same_everywhere(self.validate(params, constants))
         self.log.resume()
         train = self.train
         if self.progress.judge(step, metrics, train.metric, higher_is_better=train.higher_is_better):

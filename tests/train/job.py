@@ -28,7 +28,7 @@ JOB = {
 }
 
 
-def validate(params):
+def validate(params, _):
     return {"ndcg@10": -float(abs(to_host(params)["user"]["bias"]).sum())}
 
 

@@ -126,7 +126,7 @@ def test_the_best_parameters_are_restored_alone_and_on_another_mesh(tmp_path):
     scores = iter([0.1, 0.3, 0.2])
     train = Train(num_steps=12, batch_size_global=toy.BATCH, evaluate_every=4)
     options = {"train": train, "task": toy.Toy(), "optimizer": SGD(0.5)}
-    result = toy.run(tmp_path, shape=MeshShape(data=1), validate=lambda params: {"ndcg@10": next(scores)}, **options)
+    result = toy.run(tmp_path, shape=MeshShape(data=1), validate=lambda params, _: {"ndcg@10": next(scores)}, **options)
     mesh = MeshShape(model=2).make()
     shapes = jax.eval_shape(toy.Toy().init, init_key(0), toy.constants(), toy.first_batch())
     wanted = abstract(shapes, partition_shardings(shapes, PARAM_RULES, mesh))

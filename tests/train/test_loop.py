@@ -104,7 +104,8 @@ def test_early_stopping_keeps_the_best_parameters(tmp_path):
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.9])
     seen = []
 
-    def validate(params):
+    def validate(params, table):
+        np.testing.assert_array_equal(to_host(table)["items"]["text"], toy.constants()["items"]["text"])
         seen.append(to_host(params))
         return {"ndcg@10": next(scores), "recall@10": 0.0}
 
@@ -121,7 +122,7 @@ def test_early_stopping_keeps_the_best_parameters(tmp_path):
 
 
 def test_validation_at_the_end_even_without_an_interval(tmp_path):
-    result = run(tmp_path, validate=lambda params: {"ndcg@10": 0.2})
+    result = run(tmp_path, validate=lambda params, _: {"ndcg@10": 0.2})
     assert (result.best_step, [e["step"] for e in result.history if e["split"] == "valid"]) == (12, [12])
 
 
