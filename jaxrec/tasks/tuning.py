@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrec.errors import UserError
 from jaxrec.models.encoders.bert import Bert, trainable_mask
@@ -47,12 +48,16 @@ class Tuned:
         return _with_encoder(everything, {"bert": mask})
 
     def encode_all(self, params: PyTree) -> jax.Array:
-        """The catalog's text vectors by the trained encoder, float32 [items, dim], some rows at a time."""
+        """The catalog's text vectors by the trained encoder, float32 [items, dim], some rows at a time. Each device of
+        the parameters' data axis encodes its part of the rows.
+        """
         encoder = params["item"]["content"]["encoder"]
+        where = getattr(jax.tree.leaves(encoder)[0], "sharding", None)
+        mesh = where.mesh if isinstance(where, NamedSharding) and ROWS % where.mesh.shape["data"] == 0 else None
         padded = np.zeros((-(-len(self.tokens) // ROWS) * ROWS, self.tokens.shape[1]), np.int32)
         padded[: len(self.tokens)] = self.tokens
         starts = range(0, len(padded), ROWS)
-        blocks = [_encoded(self._encoder, encoder, padded[start : start + ROWS]) for start in starts]
+        blocks = [_encoded(self._encoder, encoder, padded[start : start + ROWS], mesh) for start in starts]
         return jnp.concatenate(blocks)[: len(self.tokens)].astype(jnp.float32)
 
     def trained(self, encoder: Any, params: PyTree) -> Any:
@@ -67,9 +72,15 @@ class Tuned:
         return _with_module(self.task, None), plain, table._replace(text=text, tokens=table.tokens[:, :0])
 
 
-@partial(jax.jit, static_argnames="module")
-def _encoded(module: TunedBert, params: PyTree, tokens: jax.Array) -> jax.Array:
-    return module.apply({"params": params}, tokens)
+@partial(jax.jit, static_argnames=("module", "mesh"))
+def _encoded(module: TunedBert, params: PyTree, tokens: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """float32 [rows, dim], whole on every device of the mesh."""
+    if mesh is None:
+        return module.apply({"params": params}, tokens)
+    tokens = jax.lax.with_sharding_constraint(tokens, NamedSharding(mesh, PartitionSpec("data")))
+    return jax.lax.with_sharding_constraint(
+        module.apply({"params": params}, tokens), NamedSharding(mesh, PartitionSpec())
+    )
 
 
 def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | None:

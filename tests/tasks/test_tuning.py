@@ -16,6 +16,9 @@ from jaxrec.models.encoders.tuned import TunedBert
 from jaxrec.models.profiles.identity import Identity
 from jaxrec.models.towers import Content, ItemTower, UserTower
 from jaxrec.models.two_tower import TwoTower
+from jaxrec.parallel.mesh import MeshShape
+from jaxrec.parallel.partition import PARAM_RULES, partition_shardings
+from jaxrec.parallel.placement import place
 from jaxrec.ranker import score_all
 from jaxrec.tasks import tuning
 from jaxrec.tasks.item_table import Neighbourhood, item_table
@@ -146,6 +149,17 @@ def test_all_texts_are_encoded_in_blocks_with_one_program(monkeypatch):
     made.encode_all(params)
     np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-6)
     assert tuning._encoded._cache_size() == before + 1
+
+
+def test_all_texts_are_encoded_by_the_devices_of_the_data_axis_each_its_part():
+    made = tuned()
+    params = start(made)[0]
+    mesh = MeshShape(model=2).make()
+    placed = place(params, partition_shardings(params, PARAM_RULES, mesh))
+    np.testing.assert_allclose(made.encode_all(placed), made.encode_all(params), rtol=1e-5, atol=1e-6)
+    encoder = placed["item"]["content"]["encoder"]
+    program = tuning._encoded.lower(made._encoder, encoder, np.zeros((tuning.ROWS, TOKENS), np.int32), mesh).compile()
+    assert f"[{tuning.ROWS // 4},{TOKENS},8]" in program.as_text()  # hidden states of a quarter of the rows
 
 
 def test_padding_is_not_read_whatever_its_id():
