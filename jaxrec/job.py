@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from jaxrec.config import from_json, to_json
+from jaxrec.data.fingerprint import fingerprint
 from jaxrec.data.interactions import Histories
 from jaxrec.errors import DataError, UserError
 from jaxrec.evaluate.evaluator import Evaluation
@@ -33,11 +34,12 @@ from jaxrec.run import (
     judge,
     judge_all,
     known_histories,
-    prepare,
     ranker_of,
+    read_data,
     restore,
     say_once,
     train_and_refit,
+    with_text,
 )
 from jaxrec.serve.artifact import read_manifest, verify
 from jaxrec.serve.export import export, gathered
@@ -46,7 +48,7 @@ from jaxrec.summary import PROTOCOLS
 from jaxrec.train.checkpoints import FOLDER as CHECKPOINTS
 from jaxrec.train.progress import first_difference
 
-EXPERIMENT, RESULTS = "experiment.json", "results.json"
+EXPERIMENT, DATA, RESULTS = "experiment.json", "data.json", "results.json"
 SEEN_WITHIN = 10.0  # seconds; network folders tell of new files late
 
 
@@ -82,15 +84,18 @@ def run_job(
     workdir = _local(workdir)
     _check_shared(workdir)
     done = from_first(lambda: _done(experiment, workdir))
+    check_options(experiment)
+    prepared = read_data(experiment, say)
+    data = fingerprint(prepared.dataset, prepared.holdout)
+    from_first(lambda: _check_same_data(data, workdir))
     if done is not None:
         finished = Finished(workdir, done)
         say(f"done already: {workdir} holds the finished run of this very experiment; nothing to train")
         _show(finished, say)
         return finished
-    check_options(experiment)
-    prepared = prepare(experiment, say)
+    prepared = with_text(prepared, say)
     check_inputs(prepared)
-    _claim(experiment, workdir)  # not before the data is known to be good: what is refused leaves nothing behind
+    _claim(experiment, data, workdir)  # not before the data is known to be good: what is refused leaves nothing behind
     final, fitted, params = train_and_refit(prepared, workdir, say=say, quiet=quiet)
     ranker = ranker_of(final, params)
     say("evaluating: the whole catalog is ranked for every judged user, ours beside the simple methods")
@@ -182,7 +187,10 @@ def export_ranker(
 def restored(workdir: Path, say: Say = say_once) -> tuple[Prepared, Any, Ranker]:
     """Data, trained parameters and ranker of a workdir. Raises UserError where nothing was trained."""
     workdir = _local(workdir)
-    prepared, params = restore(prepare(_original(workdir), say), workdir)
+    prepared = read_data(_original(workdir), say)
+    data = fingerprint(prepared.dataset, prepared.holdout)
+    from_first(lambda: _check_same_data(data, workdir))
+    prepared, params = restore(with_text(prepared, say), workdir)
     return prepared, params, ranker_of(prepared, params)
 
 
@@ -223,8 +231,7 @@ def _done(experiment: Experiment, workdir: Path) -> dict[str, Any] | None:
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"workdir {workdir} is a file: give a folder")
     results = _finished(experiment, workdir)
-    trained = (workdir / RESULTS).is_file() or any(p.name.isdigit() for p in (workdir / CHECKPOINTS).glob("*"))
-    if results is None and trained and (workdir / EXPERIMENT).is_file():
+    if results is None and _trained(workdir) and (workdir / EXPERIMENT).is_file():
         saved, now = json.loads(to_json(_original(workdir))), json.loads(to_json(experiment))
         if found := first_difference(saved, now):
             where, old, new = found
@@ -277,10 +284,26 @@ def _check_shared(workdir: Path) -> None:
         )
 
 
-def _claim(experiment: Experiment, workdir: Path) -> None:
-    """The workdir belongs to this experiment from now on."""
+def _claim(experiment: Experiment, data: str, workdir: Path) -> None:
+    """The workdir belongs to this experiment, on this data, from now on."""
     if jax.process_index() == 0:
+        _write(workdir / DATA, json.dumps({"fingerprint": data}))
         _write(workdir / EXPERIMENT, to_json(experiment))
+
+
+def _trained(workdir: Path) -> bool:
+    return (workdir / RESULTS).is_file() or any(p.name.isdigit() for p in (workdir / CHECKPOINTS).glob("*"))
+
+
+def _check_same_data(data: str, workdir: Path) -> None:
+    """Raises DataError where the workdir was trained on other data: its vectors would belong to other items."""
+    if not _trained(workdir) or not (workdir / DATA).is_file():
+        return
+    if json.loads((workdir / DATA).read_text(encoding="utf-8"))["fingerprint"] != data:
+        raise DataError(
+            f"the data has changed since {workdir} was trained: its ids, texts, features or events are others now. "
+            "Train on the new data with another --workdir, or bring the old files back"
+        )
 
 
 def _finished(experiment: Experiment, workdir: Path) -> dict[str, Any] | None:

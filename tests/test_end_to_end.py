@@ -233,3 +233,16 @@ def test_the_offline_demo_says_that_its_data_is_generated(tmp_path):
     assert "The data of this run is generated" in (tmp_path / "demo/report.html").read_text(encoding="utf-8")
     (line,) = [line for line in said.out.splitlines() if line.startswith("ask it:")]
     assert jaxrec("recommend", *line.split(" recommend ")[1].split()).code == 0
+
+
+def test_a_workdir_notices_that_its_data_has_changed(folder, tmp_path):
+    files = {name: tmp_path / name for name in ("log.csv", "items.csv")}
+    for name, path in files.items():
+        path.write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8")
+    options = {"source__interactions": files["log.csv"], "source__catalog": files["items.csv"]}
+    assert own_data.train(tmp_path / "run", **options).code == 0
+    assert "done already" in own_data.train(tmp_path / "run", **options).out
+    head, *lines = files["items.csv"].read_text(encoding="utf-8").splitlines(keepends=True)
+    files["items.csv"].write_text("".join([head, *reversed(lines)]), encoding="utf-8")
+    for said in (own_data.train(tmp_path / "run", **options), jaxrec("evaluate", "--workdir", tmp_path / "run")):
+        assert said.code == 4 and "the data has changed since" in said.error
