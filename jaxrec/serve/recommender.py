@@ -206,7 +206,7 @@ class Recommender:
         return Histories.of(before.then(given), 1)
 
     def _about(self, user, features: Mapping[str, Any] | None, text: str | None) -> tuple[np.ndarray, np.ndarray]:
-        """Features and text of one asker, [1, width] each: those given, else those stored, else of nobody in particular."""
+        """Features and text of one asker, [1, width] each: given, else stored, else of nobody in particular."""
         stored_features, stored_text = self._known_of(pa.array([user], pa.string()))
         if features is not None:
             stored_features = feature_row(features, self.loaded.user_features)
