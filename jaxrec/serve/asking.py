@@ -37,20 +37,35 @@ def events(items: IdMap, history: Sequence[Event], *, default_weight: float, now
     """Events of one asker, in the order given: an id, (id, weight) or (id, weight, UTC seconds); see `known_rows`.
 
     An event without a time happened `now`, one without a weight weighs default_weight. Raises UserError for a weight
-    that is not finite.
+    or time that is no finite number.
     """
     if isinstance(history, str):
         raise UserError(f"history: a list of item ids is expected, not the text {history!r}; write [{history!r}]")
     full = [(e,) if isinstance(e, str) or not isinstance(e, Sequence) else tuple(e) for e in history]
+    odd = next((e for e in full if not 1 <= len(e) <= 3), None)
+    if odd is not None:
+        raise UserError(f"history: {odd!r} is neither an id nor (id, weight) nor (id, weight, UTC seconds)")
     rows, known = known_rows(items, [e[0] for e in full], "history")
     kept = [e for e, k in zip(full, known, strict=True) if k]
-    weights = np.array([e[1] if len(e) > 1 and e[1] is not None else default_weight for e in kept], np.float32)
+    weights = _part(kept, 1, "weight", default_weight, np.float32)
     if not np.isfinite(weights).all():
         raise UserError(
             f"history: the weight of {kept[int(np.flatnonzero(~np.isfinite(weights))[0])][0]!r} is not finite"
         )
-    times = np.array([e[2] if len(e) > 2 and e[2] is not None else now for e in kept], np.int64)
+    times = _part(kept, 2, "time", now, np.int64)
     return Interactions(np.zeros(len(kept), np.int32), rows, times, weights)
+
+
+def _part(events: Sequence[tuple], place: int, name: str, missing: float, dtype: type) -> np.ndarray:
+    """What stands at one place of each event, `missing` where nothing does; UserError for what is no number."""
+    given = [e[place] if len(e) > place and e[place] is not None else missing for e in events]
+    for event, value in zip(events, given, strict=True):
+        if not isinstance(value, (int, float, np.number)):
+            raise UserError(f"history: the {name} of {event[0]!r} is {value!r}, a number is expected")
+    try:
+        return np.array(given, dtype)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"history: a {name} cannot be used: {error}") from None
 
 
 def of_user(histories: Histories, row: int) -> Interactions:

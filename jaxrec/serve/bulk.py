@@ -17,13 +17,20 @@ def read_askers(table: pa.Table, items: IdMap, default_weight: float, now: int) 
 
     table: user_id and item_id, with optional timestamp (UTC seconds) and weight, one row per event; or user_id and one
     list column of item ids (item_id, item_ids, items or history), one row per user. Unknown item ids are ignored and
-    named in a warning; a user of whom nothing is known keeps an empty history. Raises DataError for a missing column.
+    named in a warning; a user of whom nothing is known keeps an empty history. Raises DataError for a missing
+    column and for a row without a user_id.
     """
-    lists = [f.name for f in table.schema if _is_list(f.type)]
+    lists = [f.name for f in table.schema if _is_list(f.type) and f.name != "user_id"]
     if "user_id" not in table.column_names or not ("item_id" in table.column_names or lists):
         raise DataError(
             f"histories: the columns are {table.column_names}; expected user_id and item_id (with optional "
             "timestamp and weight), or user_id and a list of item ids"
+        )
+    nameless = pc.fill_null(pc.equal(_strings(table["user_id"]), ""), True).to_numpy(zero_copy_only=False)
+    if nameless.any():
+        raise DataError(
+            f"histories: {nameless.sum():,} rows have no user_id, first row {int(nameless.argmax()) + 1}; "
+            "fill it in or leave these rows out"
         )
     if lists:
         named = [n for n in ("item_id", "item_ids", "items", "history") if n in lists] or lists
@@ -66,7 +73,10 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _strings(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks().cast(pa.string())
+    try:
+        return column.combine_chunks().cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise DataError(f"histories: a column of ids is of type {column.type}; expected strings") from None
 
 
 def _numbers(table: pa.Table, name: str, dtype: type, missing: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Ranked and explained answers from an artifact, with jax, numpy and pyarrow alone."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxrec.serve.artifact import Manifest
 from jaxrec.serve.asking import Event, events, feature_row, known_rows, of_user
 from jaxrec.serve.bulk import answer_table, read_askers
 from jaxrec.serve.explain import Reason, leave_one_out, reasons
+from jaxrec.serve.functions import ArtifactWarning
 from jaxrec.serve.loaded import MAX_SCORES, Loaded, power_of_two
 from jaxrec.serve.new_items import new_items
 from jaxrec.serve.profiles import Profile, item_profile, user_profile
@@ -78,7 +80,8 @@ class Recommender:
         an ArtifactWarning. candidates: rank only these. exclude: never these. features: raw user features by column.
         text: the asker's own words, empty for none. at: UTC seconds of the asking, by default the artifact's newest
         event.
-        Raises UserError for an unknown user, for a k above the artifact's k_max, and for words where it reads none.
+        Raises UserError for an unknown user, for an asker of whom nothing is known, for a k above the artifact's k_max,
+        and for words where it reads none.
         """
         loaded, ids = self.loaded, self.loaded.catalog.ids
         self._check(k)
@@ -86,6 +89,9 @@ class Recommender:
         mine = self._events(user, history, at)
         one = np.zeros(1, np.int64)
         query = loaded.query(mine, one, at, *self._about(user, features, text))
+        told = user is not None or says_anything(text) or any(v is not None for v in (features or {}).values())
+        if not told and not mine.lengths[0]:
+            raise UserError(self._nothing_known(history))
         seen = loaded.seen(mine, one) if exclude_seen else np.full((1, 16), -1, np.int32)
         if len(exclude):
             never = known_rows(ids, exclude, "exclude")[0]
@@ -115,7 +121,8 @@ class Recommender:
 
         histories: user_id and item_id with optional timestamp (UTC seconds) and weight, one row per event; or user_id
         and a list of item ids. None asks for all users of the artifact. Users come in order of first appearance.
-        Stored features are used for users that the artifact knows. progress(done, all) is called after each batch.
+        Stored features are used for users that the artifact knows. Askers of whom nothing is known are left out, and
+        counted in an ArtifactWarning; UserError where nobody is left. progress(done, all) is called after each batch.
         """
         loaded = self.loaded
         self._check(k)
@@ -126,18 +133,19 @@ class Recommender:
             ids, asked = read_askers(histories, loaded.catalog.ids, self.manifest.default_weight, at)
         features, text = self._known_of(ids)
         allowed = self._allowed(candidates)
-        batch = power_of_two(max(1, min(batch, len(ids), MAX_SCORES // len(loaded.catalog)) // 2 + 1))
+        known = self._known_askers(ids, asked, text)
+        batch = power_of_two(max(1, min(batch, len(known), MAX_SCORES // len(loaded.catalog)) // 2 + 1))
         answers = []
-        for start in range(0, len(ids), batch):
-            end = min(start + batch, len(ids))
-            askers = np.concatenate([np.arange(start, end), np.full(start + batch - end, -1)])
+        for start in range(0, len(known), batch):
+            end = min(start + batch, len(known))
+            askers = np.concatenate([known[start:end], np.full(start + batch - end, -1)])
             query = loaded.query(asked, askers, at, features, text)
             seen = loaded.seen(asked, askers) if exclude_seen else np.full((batch, 16), -1, np.int32)
             scores, rows = loaded.rank(query, seen, allowed)
             answers.append((scores[: end - start, :k], rows[: end - start, :k]))
             if progress:
-                progress(end, len(ids))
-        return answer_table(answers, ids, loaded.catalog.ids.ids)
+                progress(end, len(known))
+        return answer_table(answers, ids.take(pa.array(known)), loaded.catalog.ids.ids)
 
     def similar(self, item_id: str, k: int = 10) -> list[Recommendation]:
         """The items nearest to one: by cosine of their profile vectors, or, for a ranker without them, what it
@@ -175,6 +183,10 @@ class Recommender:
         return Recommender(replace(self.loaded, items=items, catalog=catalog))
 
     def _check(self, k: int) -> None:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+            raise UserError(f"k: a whole number is expected, not {k!r}")
+        if k < 1:
+            raise UserError(f"k={k}: k must be at least 1")
         if not 1 <= k <= self.manifest.k_max:
             raise UserError(
                 f"k={k}: this artifact answers with 1 to {self.manifest.k_max} items (its k_max). "
@@ -186,7 +198,40 @@ class Recommender:
             raise UserError("this artifact keeps no users: ask with a history, or export it with the users' histories")
         return self.loaded.users
 
+    def _nothing_known(self, history: Sequence[Event] | None) -> str:
+        """Why an asker without any known item, word or feature gets no answer."""
+        if history is not None and len(history):
+            first = self.loaded.catalog.id(0)
+            return (
+                "history: none of these ids is in the catalog; "
+                f"ids are those of the item_id column, such as {first!r}, not titles"
+            )
+        return "nothing is known of the asker: give a user, a history of item ids, words or features"
+
+    def _known_askers(self, ids: pa.Array, asked: Histories, text: np.ndarray) -> np.ndarray:
+        """Rows of the askers with a known item, stored features or stored words, ascending."""
+        known = (asked.lengths > 0) | text.any(axis=1)
+        if self.loaded.users is not None and self.manifest.user_features:
+            known |= self.loaded.users.ids.find(ids) >= 0
+        rows, left_out = np.flatnonzero(known), int((~known).sum())
+        if left_out and not len(rows):
+            raise UserError(
+                "histories: nothing is known of any of these askers: no item id is in the catalog; "
+                f"ids are those of the item_id column, such as {self.loaded.catalog.id(0)!r}"
+            )
+        if left_out:
+            first = ids[int(np.argmin(known))].as_py()
+            warnings.warn(
+                f"histories: {left_out:,} of {len(ids):,} askers have no item of the catalog and are left out, "
+                f"first {first!r}",
+                ArtifactWarning,
+                3,
+            )
+        return rows
+
     def _user(self, user: str) -> int:
+        if not isinstance(user, str):
+            raise UserError(f"user: ids are strings, and {user!r} is a {type(user).__name__}; write {str(user)!r}")
         row = int(self._users().ids.find([user])[0])
         if row < 0:
             raise UserError(

@@ -67,9 +67,9 @@ def test_words_are_a_reason(ranker, data, recommender):
 
 
 def test_nothing_known_nothing_claimed(recommender):
-    answer = recommender.recommend(k=1)[0]
+    answer = recommender.recommend(features={"age": 30}, k=1)[0]
     assert answer.reason == Reason("No single past item moved its score.")
-    assert recommender.recommend(k=1, explain=False)[0].reason is None
+    assert recommender.recommend("u1", k=1, explain=False)[0].reason is None
 
 
 def test_sentences():

@@ -153,4 +153,4 @@ def test_a_new_item_is_placed_as_one_of_the_catalog_with_the_same_text(data, ran
     recommender = Recommender.load(path)
     placed = recommender.with_new_items(films).loaded.items["vector"][-2:]
     np.testing.assert_allclose(placed, trained["vector"], atol=1e-5)
-    assert recommender.recommend(text="", k=3) == recommender.recommend(k=3)
+    assert recommender.recommend(history=["i1"], text="", k=3) == recommender.recommend(history=["i1"], k=3)

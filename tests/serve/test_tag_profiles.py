@@ -56,7 +56,7 @@ def test_a_user_has_the_planted_taste(recommender):
         profile = recommender.profile(user=user)
         assert profile.tags[0].tag == tag and profile.tags[0].share > profile.tags[0].base
         assert profile.tags[0].evidence and profile.kind == "user" and len(profile.vector) == 8
-        carried = {r.item_id: r.tags for r in recommender.recommend(k=20, exclude_seen=False)}
+        carried = {r.item_id: r.tags for r in recommender.recommend(user, k=20, exclude_seen=False)}
         assert all(tag in carried.get(e.item_id, (tag,)) for e in profile.tags[0].evidence)
     assert profile.lines()[0].startswith("user u1, from ")
     json.dumps(profile.to_json())
