@@ -1,19 +1,22 @@
-"""Asking an artifact from the command line: ids and files in, lines or a Parquet file out."""
+"""Asking an artifact from the command line: ids and files in, lines or a table out."""
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from jaxrec.data.features import as_numbers
 from jaxrec.data.sources.tabular import read_table, with_ids
 from jaxrec.data.tables import rename_columns
+from jaxrec.data.text_vectors import says_anything
 from jaxrec.data.timestamps import read_times
 from jaxrec.embed import progress_bar, read_texts
 from jaxrec.errors import DataError, UserError
@@ -25,15 +28,22 @@ from jaxrec.summary import print_recommendations
 @dataclass(frozen=True)
 class Files:
     """What else is read when an artifact is asked: candidates, one id a line; new items, a table; the user's own names
-    of columns, as (ours, theirs), in the tables."""
+    of columns, as (ours, theirs), and the encoding of the tables."""
 
     candidates: Path | None = None
     new_items: Path | None = None
     columns: Sequence[tuple[str, str]] = ()
+    encoding: str = "utf-8"
 
     def table(self, path: Path) -> pa.Table:
-        """A file with our column names, ids as strings."""
-        table = rename_columns(read_table(path, columns=self.columns), self.columns)
+        """A file with our column names, ids as strings. Raises DataError where it cannot be read or has no rows."""
+        try:
+            read = read_table(path, self.encoding, columns=self.columns)
+        except DataError as error:  # written for training, where the encoding is an option of the config
+            raise DataError(str(error).replace("--set source.encoding=", "--encoding ")) from error
+        table = rename_columns(read, self.columns)
+        if not table.num_rows:
+            raise DataError(f"{path} has a header but no rows")
         if "item_id" in table.column_names and pa.types.is_nested(table["item_id"].type):  # a list for each user
             table = table.rename_columns(["items" if name == "item_id" else name for name in table.column_names])
         return with_ids(table, path)
@@ -42,7 +52,13 @@ class Files:
         """The candidates."""
         if self.candidates is None:
             return None
-        return [line.strip() for line in read_texts(self.candidates) if line.strip()]
+        if self.candidates.is_dir():
+            raise UserError(f"{self.candidates} is a folder; --candidates is a file of one item id a line")
+        empty = self.candidates.is_file() and not self.candidates.stat().st_size
+        ids = [] if empty else [line.strip() for line in read_texts(self.candidates) if line.strip()]
+        if not ids:
+            raise DataError(f"{self.candidates} is empty; --candidates is a file of one item id a line")
+        return ids
 
 
 def ask(
@@ -56,17 +72,27 @@ def ask(
     if as_json:
         print(json.dumps([item.to_json() for item in answer], ensure_ascii=False, indent=1))
     else:
-        asker = f"user {user}" if user else "this history" if history else "these words"
-        print_recommendations(asker, [], answer)
+        said = (user and f"user {user}", _ids(history) and "this history", says_anything(text) and "these words")
+        print_recommendations(" and ".join(filter(None, said)), [], answer)
 
 
 def ask_many(artifact: Path, histories: Path, out: Path, files: Files, *, k: int) -> None:
-    """Write user_id, item_id, score, rank of the k best items of every user in a file."""
+    """Write user_id, item_id, score, rank of the k best items of every user in a file.
+
+    out: .csv or .parquet. Raises UserError where it is neither, or cannot be written.
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise UserError(f"--out {out}: the name must end in .csv or .parquet")
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; name a file in it")
     recommender = _load(artifact, files)
     asked = _events(files.table(histories), histories)
     with progress_bar("ranking") as progress:
         answers = recommender.recommend_many(asked, k=k, candidates=files.ids(), progress=progress)
-    write_atomically(out, _writer(answers))
+    try:
+        write_atomically(out, partial(pacsv.write_csv if out.suffix == ".csv" else pq.write_table, answers))
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from error
     print(f"{answers.num_rows:,} rows for {len(pc.unique(answers['user_id'])):,} users: {out}")
 
 
@@ -104,11 +130,8 @@ def _replaced(table: pa.Table, name: str, values: np.ndarray, empty: np.ndarray,
 
 
 def _ids(line: str | None) -> list[str] | None:
-    """Ids of one line of CSV, so that an id with a comma can be quoted."""
+    """Ids between commas and line ends, as in CSV, so that an id with a comma can be quoted."""
     if line is None:
         return None
-    return [item.strip() for item in next(csv.reader([line], skipinitialspace=True), []) if item.strip()]
-
-
-def _writer(table: pa.Table) -> Callable:
-    return lambda file: pq.write_table(table, file)
+    rows = csv.reader(line.splitlines(), skipinitialspace=True)
+    return [item.strip() for row in rows for item in row if item.strip()]

@@ -123,15 +123,18 @@ def recommend(
     k: Annotated[int, typer.Option(help="How many items.")] = 10,
     candidates: Annotated[Path | None, typer.Option(help="Rank only these: one item id a line.")] = None,
     new_items: Annotated[Path | None, typer.Option(help="Items that training never saw, to be ranked too.")] = None,
-    out: Annotated[Path | None, typer.Option(help="With --histories: the Parquet file to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="With --histories: the .parquet or .csv to write.")] = None,
     map_: Map = [],  # noqa: B006
+    encoding: Annotated[str, typer.Option(help="Of --histories and --new-items, where they are text.")] = "utf-8",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
     """Ask an artifact: for a user, a history, a sentence, or in bulk."""
     from jaxrec.ask import Files, ask, ask_many
 
-    files = Files(candidates, new_items, _pairs(map_))
+    files = Files(candidates, new_items, _pairs(map_), encoding)
     if histories is not None:
+        if json_:
+            raise UserError("--json prints the answer of one asker; --histories writes its answers to --out")
         if user or history or text or out is None:
             raise UserError("--histories asks in bulk: give --out with it, and no --user, --history or --text")
         ask_many(artifact, histories, out, files, k=k)
@@ -261,6 +264,10 @@ def main(arguments: list[str] | None = None) -> None:
     except JaxrecError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # such as a full disk, or a folder that may not be read
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        typer.echo(f"error: {said}", err=True)
+        sys.exit(UserError.exit_code)
 
 
 if __name__ == "__main__":

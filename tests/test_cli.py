@@ -1,5 +1,6 @@
 """The jaxrec command: every verb on a trained workdir, and what it says when it is used wrongly."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -161,7 +162,8 @@ def test_many_at_once(artifact, tmp_path):
         out = tmp_path / f"{name}.recs.parquet"
         said = jaxrec("recommend", "--artifact", artifact, "--histories", tmp_path / name, "--k", 10, "--out", out)
         assert said.code == 0, said.err
-        assert "30 rows for 3 users" in said.out and "'unheard of'" in said.err
+        assert "20 rows for 2 users" in said.out and "'unheard of'" in said.err
+        assert "histories: 1 of 3 askers have no item of the catalog and are left out, first 'nobody'" in said.err
         answers.append(pq.read_table(out))
     assert answers[0].column_names == ["user_id", "item_id", "score", "rank"]
     assert answers[0].equals(answers[1]) and answers[0].equals(answers[2])
@@ -220,16 +222,74 @@ def test_candidates_and_new_items(artifact, tmp_path):
     [
         (["--user", "nobody"], "unknown user 'nobody': not among this artifact's 60 users. Ask with a history."),
         (["--user", "u001", "--k", "61"], "k=61: this artifact answers with 1 to 60 items (its k_max)"),
-        (["--user", "u001", "--k", "0"], "k=0: this artifact answers with 1 to 60 items"),
+        (["--user", "u001", "--k", "0"], "k=0: k must be at least 1"),
         ([], "who asks? Give --user ID"),
         (["--histories", "h.parquet"], "give --out with it"),
         (["--user", "u001", "--candidates", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--user", "u001", "--out", "recs.parquet"], "--out is the file of --histories"),
+        (["--history", ""], "nothing is known of the asker: give a user, a history"),
+        (
+            ["--history", "The Matrix\nHeat"],
+            "history: none of these ids is in the catalog; ids are those of the item_id",
+        ),
+        (["--histories", "h.csv", "--out", "recs.parquet", "--json"], "--json prints the answer of one asker"),
+        (["--histories", "h.csv", "--out", "recs.xlsx"], "--out recs.xlsx: the name must end in .csv or .parquet"),
+        (["--user", "u001", "--candidates", "."], ". is a folder; --candidates is a file of one item id a line"),
     ],
 )
 def test_what_cannot_be_answered(artifact, arguments, expected):
     said = jaxrec("recommend", "--artifact", artifact, *arguments)
     assert said.code == 2 and expected in said.error
+
+
+def test_ids_may_stand_on_lines_and_the_heading_says_who_asks(artifact):
+    assert asked(artifact, "--history", "i005\ni007,i011\r\n") == asked(artifact, "--history", "i005,i007,i011")
+    said = jaxrec("recommend", "--artifact", artifact, "--history", "i005", "--text", "rocket")
+    assert said.out.startswith("Recommendations for this history and these words\n")
+    said = jaxrec("recommend", "--artifact", artifact, "--history", "", "--text", "rocket")
+    assert said.out.startswith("Recommendations for these words\n")
+
+
+def test_answers_in_bulk_as_csv(artifact, tmp_path):
+    histories = write_csv(tmp_path / "h.csv", [{"user_id": "me", "item_id": "i005"}])
+    for name in ("recs.csv", "recs.parquet"):
+        said = jaxrec("recommend", "--artifact", artifact, "--histories", histories, "--out", tmp_path / name)
+        assert said.code == 0, said.err
+    with open(tmp_path / "recs.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = pq.read_table(tmp_path / "recs.parquet").to_pylist()
+    assert [(r["user_id"], r["item_id"], int(r["rank"])) for r in rows] == [
+        (r["user_id"], r["item_id"], r["rank"]) for r in table
+    ]
+
+
+def test_files_that_cannot_be_read_or_written_are_one_error(artifact, tmp_path):
+    bulk = ["recommend", "--artifact", artifact, "--histories"]
+    histories = write_csv(tmp_path / "h.csv", [{"user_id": "me", "item_id": "i005"}])
+    (tmp_path / "dir.csv").mkdir()
+    said = jaxrec(*bulk, histories, "--out", tmp_path / "dir.csv")
+    assert said.code == 2 and "dir.csv is a folder" in said.error
+    said = jaxrec(*bulk, histories, "--out", histories / "recs.csv")
+    assert said.code == 2 and "recs.csv cannot be written: " in said.error
+    (tmp_path / "latin.csv").write_bytes("user_id,item_id,note\nme,i005,caf\u00e9 noir\n".encode("latin-1"))
+    said = jaxrec(*bulk, tmp_path / "latin.csv", "--out", tmp_path / "recs.csv")
+    assert said.code == 4 and "say --encoding latin-1" in said.error
+    said = jaxrec(*bulk, tmp_path / "latin.csv", "--out", tmp_path / "recs.csv", "--encoding", "latin-1")
+    assert said.code == 0, said.err
+    one = ["recommend", "--artifact", artifact, "--user", "u001"]
+    (tmp_path / "ids.txt").write_bytes(b"i050\n\xff\n")
+    said = jaxrec(*one, "--candidates", tmp_path / "ids.txt")
+    assert said.code == 4 and "ids.txt, line 2: not UTF-8" in said.error
+    for content in ("", "\n \n"):
+        (tmp_path / "ids.txt").write_text(content)
+        said = jaxrec(*one, "--candidates", tmp_path / "ids.txt")
+        assert said.code == 4 and "ids.txt is empty" in said.error
+    (tmp_path / "new.csv").write_text("item_id,title\n")
+    said = jaxrec(*one, "--new-items", tmp_path / "new.csv")
+    assert said.code == 4 and "new.csv has a header but no rows" in said.error
+    (tmp_path / "nameless.csv").write_text("user_id,item_id\n,i005\n")
+    said = jaxrec(*bulk, tmp_path / "nameless.csv", "--out", tmp_path / "recs.csv")
+    assert said.code == 4 and "1 rows have no user_id, first row 1" in said.error
 
 
 def test_an_artifact_that_is_not_whole(artifact, tmp_path):
