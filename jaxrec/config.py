@@ -163,8 +163,9 @@ def _read(value: Any, path: str, text: str, hint: Any, pairs: list[tuple[str, st
         if is_config(value):
             names = ", ".join(config_fields(value))
             raise UserError(
-                f"{path}={text}: {path!r} is of class {type(value).__name__}; set its fields ({names}) "
-                "or name another class that lies beside it"
+                f"{path}={text}: {path!r} is of class {type(value).__name__}; "
+                f"{f'set its fields ({names}) or ' if names else ''}name another class that lies beside it"
+                f"{_meant_class(text, value)}"
             ) from error
         raise UserError(f"{path}={text}: {error}") from error
 
@@ -180,14 +181,34 @@ def _named_class(text: str, value: Any) -> type | None:
     return next((c for c in found if isinstance(c, type) and dataclasses.is_dataclass(c)), None)
 
 
+def _meant_class(text: str, value: Any) -> str:
+    """The end of an error message, "; did you mean 'Dot'?" or nothing.
+
+    Meant are the config classes in the module of `value`, else those in its folder.
+    """
+    if not text.isidentifier():
+        return ""
+    module = type(value).__module__
+    # a frozen dataclass without further options, or a Linen module
+    config_class = re.compile(r"^(?:@dataclass\(frozen=True\)\nclass (\w+)|class (\w+)\(nn\.Module\))", re.MULTILINE)
+    known = {name: {a or b for a, b in config_class.findall(source)} for name, source in _sources(module).items()}
+    near = (closest(text, names, cutoff=0.5) for names in (known.get(module, ()), set().union(*known.values())))
+    return next((f"; did you mean {name!r}?" for name in near if name), "")
+
+
 def _siblings(module: str, name: str) -> list[str]:
     """Modules of the same folder that define a class of this name; found by reading, so that no other is imported."""
+    defines = re.compile(rf"^class {name}\b", re.MULTILINE)
+    return [sibling for sibling, source in _sources(module).items() if defines.search(source)]
+
+
+def _sources(module: str) -> dict[str, str]:
+    """The modules of the same folder and what stands in them; none for a module outside jaxrec."""
     file = getattr(sys.modules[module], "__file__", None)
     if file is None or not module.startswith("jaxrec."):
-        return []
-    defines = re.compile(rf"^class {name}\b", re.MULTILINE)
-    files = (f for f in sorted(Path(file).parent.glob("*.py")) if defines.search(f.read_text(encoding="utf-8")))
-    return [f"{module.rpartition('.')[0]}.{f.stem}" for f in files]
+        return {}
+    package = module.rpartition(".")[0]
+    return {f"{package}.{f.stem}": f.read_text(encoding="utf-8") for f in sorted(Path(file).parent.glob("*.py"))}
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------

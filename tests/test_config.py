@@ -183,6 +183,27 @@ def test_a_class_may_lie_in_a_file_beside():
     assert type(chosen) is Given and chosen.valid == "v.csv"
 
 
+@pytest.mark.parametrize(
+    "assignment, meant",
+    [
+        ("holdout=RandmPerUser", "RandomPerUser"),
+        ("holdout=Gven", "Given"),
+        ("task.model.scorer=Dott", "Dot"),
+        ("task.model.scorer=Cosin", "Cosine"),
+        ("task.loss=Softmx", "FullSoftmax"),
+    ],
+)
+def test_a_class_that_is_not_there_names_the_nearest_beside(assignment, meant):
+    experiment = config.load_config(Path(__file__).parents[1] / "configs" / "your_data.py")
+    with pytest.raises(UserError, match=f"name another class that lies beside it; did you mean '{meant}'"):
+        config.override(experiment, [assignment])
+
+
+def test_a_scorer_in_a_file_of_its_own_is_named_by_its_class():
+    experiment = config.load_config(Path(__file__).parents[1] / "configs" / "your_data.py")
+    assert type(config.override(experiment, ["task.model.scorer=Cosine"]).task.model.scorer).__name__ == "Cosine"
+
+
 def test_an_annotation_that_cannot_be_resolved_is_no_hindrance(toys):
     assert config.override(toys.Unresolved(), ["size=4", "part=none"]) == toys.Unresolved(size=4)
 

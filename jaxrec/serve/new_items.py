@@ -48,6 +48,8 @@ def _ids(loaded: Loaded, table: pa.Table) -> pa.Array:
         raise DataError(
             f"new items: no column 'item_id' among {table.column_names}; name it with --map item_id=THEIR_NAME"
         )
+    if not table.num_rows:
+        raise DataError("new items: the table has no rows")
     ids = table["item_id"].combine_chunks().cast(pa.string())
     if ids.null_count or pc.any(pc.equal(ids, "")).as_py():
         raise DataError("new items: an item_id is empty")

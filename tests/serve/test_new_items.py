@@ -70,6 +70,8 @@ def test_bad_ids(recommender, ids, said):
 def test_what_is_missing_is_said(recommender, data, ranker, tmp_path):
     with pytest.raises(DataError, match="no column 'item_id'"):
         recommender.with_new_items(NEW.drop_columns(["item_id"]))
+    with pytest.raises(DataError, match="new items: the table has no rows"):
+        recommender.with_new_items(NEW.slice(0, 0))
     with pytest.raises(UserError, match=r"text_vectors: shape \(2, 3\), expected \(2, 32\)"):
         recommender.with_new_items(NEW, np.zeros((2, 3)))
     export(ranker, data, tmp_path / "a")
