@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from jaxrec.data.features import as_numbers
 from jaxrec.data.sources.tabular import read_table, with_ids
-from jaxrec.data.tables import rename_columns
+from jaxrec.data.tables import rename_columns, require_columns
 from jaxrec.data.text_vectors import says_anything
 from jaxrec.data.timestamps import read_times
 from jaxrec.embed import progress_bar, read_texts
@@ -110,6 +110,8 @@ def _load(artifact: Path, files: Files) -> Recommender:
 
 def _events(table: pa.Table, path: Path) -> pa.Table:
     """Timestamps of any kind as seconds, a rating as the weight, as training reads them; null where empty."""
+    lists = any(pa.types.is_nested(field.type) for field in table.schema)
+    require_columns(table, ("user_id",) if lists else ("user_id", "item_id"), str(path))
     if "rating" in table.column_names and "weight" not in table.column_names:
         table = table.rename_columns(["weight" if name == "rating" else name for name in table.column_names])
     if "timestamp" in table.column_names:

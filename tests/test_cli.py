@@ -287,6 +287,10 @@ def test_files_that_cannot_be_read_or_written_are_one_error(artifact, tmp_path):
     (tmp_path / "new.csv").write_text("item_id,title\n")
     said = jaxrec(*one, "--new-items", tmp_path / "new.csv")
     assert said.code == 4 and "new.csv has a header but no rows" in said.error
+    (tmp_path / "theirs.csv").write_text("who,item_id\nme,i005\n")
+    said = jaxrec(*bulk, tmp_path / "theirs.csv", "--out", tmp_path / "recs.csv")
+    assert said.code == 4 and "theirs.csv has no column 'user_id'" in said.error
+    assert "--map user_id=THEIR_NAME" in said.error
     (tmp_path / "nameless.csv").write_text("user_id,item_id\n,i005\n")
     said = jaxrec(*bulk, tmp_path / "nameless.csv", "--out", tmp_path / "recs.csv")
     assert said.code == 4 and "1 rows have no user_id, first row 1" in said.error
