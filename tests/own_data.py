@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
@@ -37,10 +38,24 @@ class Said(NamedTuple):
         return lines[0].removeprefix("error: ")
 
 
+QUICK = "jax_disable_most_optimizations"
+"""Small jobs spend their time compiling. Processes that are to agree with this one bit for bit need it as well."""
+
+
+@contextlib.contextmanager
+def quick():
+    before = jax.config.read(QUICK)
+    jax.config.update(QUICK, True)
+    try:
+        yield
+    finally:
+        jax.config.update(QUICK, before)
+
+
 def jaxrec(*arguments: object) -> Said:
     """`jaxrec ARGUMENTS`, in this process."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), quick():
         try:
             main([str(argument) for argument in arguments])
         except SystemExit as left:

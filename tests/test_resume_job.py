@@ -49,7 +49,7 @@ def start(workdir, tables, devices, **more):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", own_data.QUICK.upper(): "1"},
     )
 
 
