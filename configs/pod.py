@@ -1,4 +1,5 @@
-"""A pod of 256 chips: BERT-base trained along with the towers, 10 million items. Checked by shapes alone, not measured.
+"""A pod of 256 chips: BERT-base trained along with the towers, 10 million items. Checked by shapes alone, not measured:
+2.67 billion parameters; 4.3 GB on a chip with gradients, the moments of Adam and the item table, before activations.
 
 jaxrec shapes --config configs/pod.py
 jaxrec train --config configs/pod.py --set source.interactions=log.parquet --set source.catalog=items.parquet \
