@@ -18,6 +18,7 @@ from jaxrec.data.examples import Batch, ExampleSource
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Histories
 from jaxrec.data.text_vectors import unit_text_vectors
+from jaxrec.data.training import TrainingData
 from jaxrec.embed import embed_texts, progress_bar
 from jaxrec.errors import DataError, UserError
 from jaxrec.evaluate.evaluator import Evaluation, Judged, evaluate, measured
@@ -331,7 +332,7 @@ def judge_all(prepared: Prepared, ranker: Ranker, say: Say = say_once) -> dict[s
     for baseline in prepared.experiment.baselines:
         say(f"  fitting {baseline.name}")
         try:
-            fitted = baseline.fit(prepared.dataset, prepared.holdout.train, prepared.text)
+            fitted = baseline.fit(TrainingData(prepared.dataset, prepared.holdout.train, prepared.text))
         except UserError as error:  # such as a catalog too large for it: no reason to lose what was trained
             say(f"  left out: {error}")
             continue

@@ -1,6 +1,7 @@
 """Items whose text is like the text of the history: for new items too, which nobody has yet."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,9 @@ import numpy as np
 
 from jaxrec.classic.interaction_matrix import history_matrix, roomy_history_length
 from jaxrec.classic.neighbours import score_by_neighbours
-from jaxrec.data.dataset import Dataset
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
 from jaxrec.similarity import all_nearest, nearest
 
@@ -51,20 +52,22 @@ class ContentNeighbours:
     power: float = 8.0
     history_length: int | None = None
 
+    ranges: ClassVar[Ranges] = {"neighbours": (50, 100, 300, 1_000), "power": Between(2, 16)}
+
     @property
     def name(self) -> str:
         return "Content neighbours"
 
-    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> ContentRanker:
-        """text_vectors: float32 [items, dim], of any length. Raises UserError when there are none."""
-        if text_vectors is None or not text_vectors.shape[1]:
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> ContentRanker:
+        """Raises UserError when there are no text vectors."""
+        if not data.has_text:
             raise UserError("Content neighbours need item text vectors: set an encoder, and give a catalog with text")
-        items = dataset.num_items
-        norms = np.linalg.norm(text_vectors, axis=1, keepdims=True)
-        vectors = (text_vectors / np.maximum(norms, 1e-9)).astype(np.float32)
+        items = data.dataset.num_items
+        norms = np.linalg.norm(data.text, axis=1, keepdims=True)
+        vectors = (data.text / np.maximum(norms, 1e-9)).astype(np.float32)
         found = all_nearest(vectors, np.ones(items, bool), count=self.neighbours, power=self.power)
         found = {"neighbours": jnp.asarray(found.rows), "weights": jnp.asarray(found.weights)}
         arrays = Arrays({"vectors": jnp.asarray(vectors)}, found)
         return ContentRanker(
-            arrays, self.history_length or roomy_history_length(train), min(self.neighbours, items), self.power
+            arrays, self.history_length or roomy_history_length(data.train), min(self.neighbours, items), self.power
         )

@@ -1,10 +1,10 @@
 """EASE: a linear item to item model in closed form."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxrec.classic.interaction_matrix import (
     cooccurrence,
@@ -13,9 +13,9 @@ from jaxrec.classic.interaction_matrix import (
     recency,
     roomy_history_length,
 )
-from jaxrec.data.dataset import Dataset
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
 
 MATRICES = 4  # of items x items float32, held at the peak of the fit
@@ -54,13 +54,19 @@ class Ease:
     max_gigabytes: float = 8.0
     history_length: int | None = None
 
+    ranges: ClassVar[Ranges] = {
+        "l2": Between(20, 5_000, log=True),
+        "tau": (None, 4.0, 6.0, 8.0, 12.0, 20.0),
+        "base": (0.05, 0.1, 0.2),
+    }
+
     @property
     def name(self) -> str:
         return "EASE" if self.tau is None else "EASE-recency"
 
-    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> EaseRanker:
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> EaseRanker:
         """Raises UserError when the catalog is too large for an item by item matrix."""
-        items = dataset.num_items
+        items = data.dataset.num_items
         gigabytes = MATRICES * 4 * items**2 / 1e9
         if gigabytes > self.max_gigabytes:
             raise UserError(
@@ -69,9 +75,9 @@ class Ease:
             )
         if self.l2 <= 0:
             raise UserError(f"Ease needs l2 above 0, not {self.l2:g}: without it the matrix cannot be inverted")
-        both = cooccurrence(distinct_pairs(train, items), dataset.num_users, items)
+        both = cooccurrence(distinct_pairs(data.train, items), data.dataset.num_users, items)
         arrays = Arrays({}, {"weights": _solve(both, self.l2)})
-        length = self.history_length or roomy_history_length(train)
+        length = self.history_length or roomy_history_length(data.train)
         return EaseRanker(arrays, length, self.tau, self.base)
 
 

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs, history_matrix, roomy_history_length
-from jaxrec.data.dataset import Dataset
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.training import TrainingData
+from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
 
 MAX_CELLS = 2**26  # of an item by item block: 256 MB
@@ -62,25 +62,31 @@ class ItemNeighbours:
     shrink: float = 0.0
     history_length: int | None = None
 
+    ranges: ClassVar[Ranges] = {
+        "k": Between(20, 500, log=True, whole=True),
+        "similarity": ("cosine", "jaccard"),
+        "shrink": (0.0, 5.0, 20.0, 100.0),
+    }
+
     @property
     def name(self) -> str:
         return "Item neighbours"
 
-    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> NeighbourRanker:
-        items = dataset.num_items
-        pairs = distinct_pairs(train, items)
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> NeighbourRanker:
+        items = data.dataset.num_items
+        pairs = distinct_pairs(data.train, items)
         having = jnp.asarray(np.bincount(pairs[1], minlength=items), jnp.float32)
         size = max(1, min(items, MAX_CELLS // items))
         lists = []
         for first in range(0, items, size):
             start = min(first, items - size)  # the last block reaches back: one shape, one program
-            both = cooccurrence(pairs, dataset.num_users, items, start, size)
+            both = cooccurrence(pairs, data.dataset.num_users, items, start, size)
             found = _nearest(
                 both, having, start, k=min(self.k, items), similarity=self.similarity, shrink=float(self.shrink)
             )
             lists.append(jax.tree.map(lambda leaf, skip=first - start: leaf[skip:], found))
         arrays = Arrays({}, jax.tree.map(lambda *parts: jnp.concatenate(parts), *lists))
-        return NeighbourRanker(arrays, self.history_length or roomy_history_length(train), items)
+        return NeighbourRanker(arrays, self.history_length or roomy_history_length(data.train), items)
 
 
 @partial(jax.jit, static_argnames=("k", "similarity"))

@@ -1,14 +1,16 @@
 """What most people have, ever or lately: the same list for everyone, without what they have already."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import item_counts
-from jaxrec.data.dataset import Dataset
-from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
+from jaxrec.data.interactions import SECONDS_PER_DAY
+from jaxrec.data.training import TrainingData
+from jaxrec.method import HERE, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
 
 
@@ -34,12 +36,14 @@ def _ranker(score: np.ndarray) -> PopularityRanker:
 class Popular:
     """The number of users who have the item."""
 
+    ranges: ClassVar[Ranges] = {}
+
     @property
     def name(self) -> str:
         return "Popular"
 
-    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> PopularityRanker:
-        return _ranker(item_counts(train, dataset.num_items))
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> PopularityRanker:
+        return _ranker(item_counts(data.train, data.dataset.num_items))
 
 
 @dataclass(frozen=True)
@@ -52,17 +56,20 @@ class RecentPopular:
 
     days: float = 14.0
 
+    ranges: ClassVar[Ranges] = {"days": (1.0, 2.0, 4.0, 7.0, 14.0, 30.0, 60.0, 120.0)}
+
     @property
     def name(self) -> str:
         return f"Popular, last {self.days:g} days"
 
-    def fit(self, dataset: Dataset, train: Interactions, text_vectors: np.ndarray | None = None) -> PopularityRanker:
-        ever = item_counts(train, dataset.num_items)
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> PopularityRanker:
+        train, items = data.train, data.dataset.num_items
+        ever = item_counts(train, items)
         end = train.timestamps.max(initial=0)
-        recent = item_counts(train.take(train.timestamps > end - self.days * SECONDS_PER_DAY), dataset.num_items)
+        recent = item_counts(train.take(train.timestamps > end - self.days * SECONDS_PER_DAY), items)
         # the place in the order, exact where a count with a small fraction added would round in float32
         order = np.lexsort((ever, recent))
         steps = np.any(np.diff(np.stack([recent, ever])[:, order], axis=1), axis=0)
-        place = np.empty(dataset.num_items, np.int64)
-        place[order] = np.concatenate([[0], np.cumsum(steps)])[: dataset.num_items]
+        place = np.empty(items, np.int64)
+        place[order] = np.concatenate([[0], np.cumsum(steps)])[:items]
         return _ranker(place)

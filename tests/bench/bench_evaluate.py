@@ -11,6 +11,7 @@ from jaxrec.classic.ease import Ease
 from jaxrec.classic.popularity import Popular
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.training import TrainingData
 from jaxrec.evaluate.evaluator import evaluate
 
 USERS, ITEMS, EVENTS = 6_040, 3_706, 1_000_000
@@ -41,7 +42,7 @@ def test_6040_users_over_3706_items_take_seconds():
     data, holdout = million()
     for config in (Popular(), Ease()):
         started = time.perf_counter()
-        ranker = config.fit(data, holdout.train)
+        ranker = config.fit(TrainingData(data, holdout.train))
         jax.block_until_ready(ranker.arrays)
         print(f"{config.name}: fitted in {time.perf_counter() - started:.1f} s")
         for round_ in ("first, with compilation", "again"):

@@ -15,6 +15,7 @@ from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.data.interactions import Histories, Interactions
 from jaxrec.data.queries import gather_queries
+from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.ranker import Query, num_items, score_all
 
@@ -63,11 +64,11 @@ def test_history_matrix_takes_the_larger_weight_and_leaves_out_later_items():
 
 
 def test_popular_counts_users_not_events():
-    np.testing.assert_array_equal(scores_of(Popular().fit(DATA, LOG)), np.tile(X.sum(0), (USERS, 1)))
+    np.testing.assert_array_equal(scores_of(Popular().fit(TrainingData(DATA, LOG))), np.tile(X.sum(0), (USERS, 1)))
 
 
 def test_recent_popular_counts_the_last_days_and_breaks_ties_by_popularity_ever():
-    score = scores_of(RecentPopular(days=5).fit(DATA, LOG))[0]
+    score = scores_of(RecentPopular(days=5).fit(TrainingData(DATA, LOG)))[0]
     recent = np.zeros((USERS, ITEMS))
     late = LOG.timestamps > LOG.timestamps.max() - 5 * DAY
     recent[LOG.user_rows[late], LOG.item_rows[late]] = 1
@@ -79,7 +80,7 @@ def test_recent_popular_counts_the_last_days_and_breaks_ties_by_popularity_ever(
 
 def test_recent_popular_without_times_is_popular():
     timeless = Interactions(LOG.user_rows, LOG.item_rows, np.zeros(len(LOG), np.int64), LOG.weights)
-    recent, ever = (scores_of(kind.fit(DATA, timeless))[0] for kind in (RecentPopular(), Popular()))
+    recent, ever = (scores_of(kind.fit(TrainingData(DATA, timeless)))[0] for kind in (RecentPopular(), Popular()))
     np.testing.assert_array_equal(np.argsort(-recent, kind="stable"), np.argsort(-ever, kind="stable"))
 
 
@@ -101,12 +102,12 @@ def test_item_neighbours_are_the_formula(similarity, max_cells, monkeypatch):
     similar = np.where(gram > 0, gram / np.maximum(below + 3, 1e-9), 0)
     np.fill_diagonal(similar, 0)
     expected = X @ nearest_only(similar, 6).T
-    ranker = ItemNeighbours(k=6, similarity=similarity, shrink=3).fit(DATA, LOG)
+    ranker = ItemNeighbours(k=6, similarity=similarity, shrink=3).fit(TrainingData(DATA, LOG))
     np.testing.assert_allclose(scores_of(ranker), expected, atol=1e-5)
 
 
 def test_more_neighbours_than_items_takes_all():
-    assert ItemNeighbours(k=1_000).fit(DATA, LOG).arrays.items["weights"].shape == (ITEMS, ITEMS)
+    assert ItemNeighbours(k=1_000).fit(TrainingData(DATA, LOG)).arrays.items["weights"].shape == (ITEMS, ITEMS)
 
 
 def ease_by_hand(l2):
@@ -118,19 +119,19 @@ def ease_by_hand(l2):
 
 @pytest.mark.parametrize("l2", [1.0, 50.0])
 def test_ease_is_its_closed_form(l2):
-    np.testing.assert_allclose(scores_of(Ease(l2=l2).fit(DATA, LOG)), X @ ease_by_hand(l2), atol=2e-5)
+    np.testing.assert_allclose(scores_of(Ease(l2=l2).fit(TrainingData(DATA, LOG))), X @ ease_by_hand(l2), atol=2e-5)
 
 
 def test_ease_solves_its_least_squares():
     """At the constrained minimum the gradient X^T(XB - X) + l2 B is zero off the diagonal."""
-    weights = np.asarray(Ease(l2=10.0).fit(DATA, LOG).arrays.items["weights"]).T
+    weights = np.asarray(Ease(l2=10.0).fit(TrainingData(DATA, LOG)).arrays.items["weights"]).T
     gradient = X.T @ (X @ weights - X) + 10.0 * weights
     np.fill_diagonal(gradient, 0)
     assert np.abs(gradient).max() < 1e-3 and not np.diag(weights).any()
 
 
 def test_ease_recency_weighs_the_latest_event_most():
-    ranker = Ease(l2=5.0, tau=2.0, base=0.25).fit(DATA, LOG)
+    ranker = Ease(l2=5.0, tau=2.0, base=0.25).fit(TrainingData(DATA, LOG))
     histories = Histories.of(LOG, USERS)
     weighed = np.zeros((USERS, ITEMS))
     for user in range(USERS):
@@ -144,9 +145,9 @@ def test_ease_recency_weighs_the_latest_event_most():
 def test_ease_refuses_a_catalog_that_does_not_fit_and_says_how_much_it_needs():
     huge = SimpleNamespace(num_users=1, num_items=1_000_000)
     with pytest.raises(UserError, match="1,000,000 items needs 16,000.0 GB.*max_gigabytes is 8"):
-        Ease().fit(huge, LOG)
+        Ease().fit(TrainingData(huge, LOG))
     with pytest.raises(UserError, match="l2 above 0, not 0"):
-        Ease(l2=0).fit(DATA, LOG)
+        Ease(l2=0).fit(TrainingData(DATA, LOG))
 
 
 def text_vectors():
@@ -162,14 +163,14 @@ def content_by_hand(vectors, count, power):
 
 
 def test_content_neighbours_are_the_formula():
-    ranker = ContentNeighbours(neighbours=4, power=3).fit(DATA, LOG, text_vectors())
+    ranker = ContentNeighbours(neighbours=4, power=3).fit(TrainingData(DATA, LOG, text_vectors()))
     np.testing.assert_allclose(scores_of(ranker), X @ content_by_hand(text_vectors(), 4, 3).T, atol=1e-5)
 
 
 def test_a_new_item_scores_as_if_it_had_been_in_the_catalog():
     vectors = text_vectors()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    ranker = ContentNeighbours(neighbours=ITEMS, power=3).fit(DATA, LOG, vectors)
+    ranker = ContentNeighbours(neighbours=ITEMS, power=3).fit(TrainingData(DATA, LOG, vectors))
     twin = ranker.embed_items(ranker.arrays.shared, jnp.asarray(unit[:2]))
     grown = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), ranker.arrays.items, twin)
     arrays = ranker.arrays._replace(items=grown)
@@ -185,13 +186,13 @@ def test_a_new_item_scores_as_if_it_had_been_in_the_catalog():
 def test_an_item_without_text_has_no_score_and_no_nan():
     vectors = text_vectors()
     vectors[3] = 0
-    scores = scores_of(ContentNeighbours(neighbours=4).fit(DATA, LOG, vectors))
+    scores = scores_of(ContentNeighbours(neighbours=4).fit(TrainingData(DATA, LOG, vectors)))
     assert np.isfinite(scores).all() and not scores[:, 3].any()
 
 
 def test_content_needs_text():
     with pytest.raises(UserError, match="need item text vectors"):
-        ContentNeighbours().fit(DATA, LOG, None)
+        ContentNeighbours().fit(TrainingData(DATA, LOG, None))
 
 
 @pytest.mark.parametrize("kind", [Popular(), RecentPopular(), ItemNeighbours(k=30), Ease(), ContentNeighbours()])
@@ -200,8 +201,8 @@ def test_permuted_items_give_permuted_scores(kind):
     renamed = Interactions(
         LOG.user_rows, np.argsort(order)[LOG.item_rows].astype(np.int32), LOG.timestamps, LOG.weights
     )
-    before = scores_of(kind.fit(DATA, LOG, text_vectors()))
-    after = scores_of(kind.fit(DATA, renamed, text_vectors()[order]), renamed)
+    before = scores_of(kind.fit(TrainingData(DATA, LOG, text_vectors())))
+    after = scores_of(kind.fit(TrainingData(DATA, renamed, text_vectors()[order])), renamed)
     np.testing.assert_allclose(after, before[:, order], atol=1e-5)
 
 
@@ -216,7 +217,7 @@ def test_two_tastes_are_found(kind):
     draw = np.random.default_rng(0)
     vectors = np.eye(2)[np.arange(20) % 2] + draw.normal(0, 0.1, (20, 2))
     data = SimpleNamespace(num_users=40, num_items=20)
-    ranker = kind.fit(data, log, vectors)
+    ranker = kind.fit(TrainingData(data, log, vectors))
     query = Query(*map(jnp.asarray, gather_queries(Histories.of(log, 40), np.arange(40), 16, 0)))
     scores = np.array(score_all(ranker, ranker.arrays, query))
     scores[log.user_rows, log.item_rows] = -np.inf

@@ -10,6 +10,7 @@ from jaxrec.data.cleaning import clean
 from jaxrec.data.dataset import index_ids
 from jaxrec.data.holdout import LeaveLastOut, RandomPerUser, TimeCutoff
 from jaxrec.data.sources.movielens import MovieLens
+from jaxrec.data.training import TrainingData
 from jaxrec.evaluate.evaluator import evaluate
 
 
@@ -34,7 +35,7 @@ def data():
 )
 def test_known_figures_of_movielens_100k(data, rule, ranker, ndcg):
     holdout = rule(data).refit()
-    result = evaluate(ranker.fit(data, holdout.train), data, holdout, "test", ks=(10,))
+    result = evaluate(ranker.fit(TrainingData(data, holdout.train)), data, holdout, "test", ks=(10,))
     assert result["ndcg@10"] == pytest.approx(ndcg, abs=0.001)
     counts = holdout.counts()
     assert (len(result.user_rows), result.positives.sum()) == (counts["users"], counts["positives"])

@@ -17,6 +17,7 @@ from jaxrec.data.queries import gather_queries
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.data.tokens import HashedWords
+from jaxrec.data.training import TrainingData
 from jaxrec.evaluate.ranking import rank_users
 from jaxrec.models.encoders.bert import Bert
 from jaxrec.models.two_tower import TwoTower
@@ -38,7 +39,7 @@ def text_vectors(data) -> np.ndarray:
 
 @pytest.mark.parametrize("config", RANKERS, ids=lambda c: c.name)
 def test_classic_rankers(data, config, tmp_path):
-    ranker = config.fit(data, data.interactions, text_vectors(data))
+    ranker = config.fit(TrainingData(data, data.interactions, text_vectors(data)))
     histories = planted.histories(data)
     export(ranker, data, tmp_path / "a", histories=histories, encoder=BagOfWords(dim=64).load())
     recommender = Recommender.load(tmp_path / "a")
@@ -57,7 +58,7 @@ def test_classic_rankers(data, config, tmp_path):
 
 def test_all_users_of_movielens_get_the_same_ten(tmp_path):
     data = index_ids(clean(MovieLens().load())[0])
-    ranker = Ease().fit(data, data.interactions)
+    ranker = Ease().fit(TrainingData(data, data.interactions))
     histories = planted.histories(data)
     export(ranker, data, tmp_path / "a", histories=histories)
     asked_at = np.full(data.num_users, histories.timestamps.max())
@@ -69,7 +70,7 @@ def test_all_users_of_movielens_get_the_same_ten(tmp_path):
 
 
 def test_content_neighbours_place_new_items(data, tmp_path):
-    ranker = ContentNeighbours().fit(data, data.interactions, text_vectors(data))
+    ranker = ContentNeighbours().fit(TrainingData(data, data.interactions, text_vectors(data)))
     export(ranker, data, tmp_path / "a", encoder=BagOfWords(dim=64).load())
     table = pa.table({"item_id": ["n1", "n2"], "title": ["Funny film", "Sad film"], "genres": [["Comedy"], ["Drama"]]})
     more = Recommender.load(tmp_path / "a").with_new_items(table)

@@ -1,0 +1,39 @@
+"""What a method learns from."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jaxrec.data.dataset import Dataset
+from jaxrec.data.holdout import Holdout, HoldoutRule
+from jaxrec.data.interactions import Interactions
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The training part of a holdout, and all that is known of its users and items.
+
+    text: float32 [items, dim], unit vectors of the item texts, or None where nothing is read; user_text: float32
+    [users, dim], of the users' own words, or None. holdout: the split that `train` is a part of, for methods that
+    stop early on its validation part; None where there is nothing but `train`. rule: how that split was cut, for
+    methods that cut `train` once more in the same way.
+    """
+
+    dataset: Dataset
+    train: Interactions
+    text: np.ndarray | None = None
+    user_text: np.ndarray | None = None
+    holdout: Holdout | None = None
+    rule: HoldoutRule | None = None
+
+    @property
+    def has_text(self) -> bool:
+        return self.text is not None and self.text.shape[1] > 0
+
+    @property
+    def has_validation(self) -> bool:
+        return self.holdout is not None and len(self.holdout.valid) > 0
+
+    def on(self, holdout: Holdout) -> "TrainingData":
+        """The same with the training part of another split."""
+        return replace(self, train=holdout.train, holdout=holdout)
