@@ -11,8 +11,8 @@ from jaxrec.data.interactions import SECONDS_PER_DAY, Histories
 class WindowBatch(NamedTuple):
     """Rows of sequences, [batch, positions]; the first six as in `jaxrec.models.sequence.Tokens`.
 
-    targets: int32, the event after, -1 where there is none. target_weights: float32; over all rows their mean sum by row
-    is 1, so that a mean over examples is a mean over targets.
+    targets: int32, the event after, -1 where there is none. target_weights: float32; their sum by row is 1
+    in the mean over all rows, so that a mean over examples is a mean over targets.
     """
 
     rows: np.ndarray

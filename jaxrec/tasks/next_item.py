@@ -84,7 +84,7 @@ class NextItem:
     def gradients(
         self, params: PyTree, constants: PyTree, batch: WindowBatch, key: Array, *, axis_name: str | None = None
     ) -> tuple[PyTree, dict[str, Array]]:
-        """Gradients of the mean over the batch. The key is the same on all devices, so that they draw the same items."""
+        """Gradients of the mean over the batch. The key is the same on all devices: they draw the same items."""
         loss, grads = jax.value_and_grad(self._loss)(params, constants, batch, key, axis_name)
         return grads, {"loss": loss}
 
