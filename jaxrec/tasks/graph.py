@@ -11,16 +11,16 @@ from jax.sharding import PartitionSpec
 
 from jaxrec.data.examples import Examples, ExampleSource
 from jaxrec.data.training import TrainingData
-from jaxrec.errors import DataError
+from jaxrec.errors import DataError, UserError
 from jaxrec.method import Between, Ranges
+from jaxrec.models.graphs.knowledge import Facts
 from jaxrec.models.graphs.lightgcn import Graph, LightGCN, Vectors
 from jaxrec.ranker import Arrays, Query
+from jaxrec.tasks.graph_table import SMALL_GRAPH, graph_of
 from jaxrec.tasks.retrieval import Bce, Bpr, FullSoftmax, InBatchSoftmax
 from jaxrec.tasks.task import Sizes
 
 PyTree = Any
-
-SMALL_GRAPH = 2**25  # cells of users x items; up to here the graph is spelt out (134 MB): a product is faster than sums
 
 
 class GraphBatch(NamedTuple):
@@ -86,19 +86,21 @@ class GraphRetrieval:
     """The task of models over the graph.
 
     loss: as of the two-tower model. l2: weight of the sum of squares of all parameters. examples: which of a user's
-    events are the targets of a step; the graph itself holds them all. history_length: None for room for all.
+    events are the targets of a step; the graph itself holds them all. max_facts: entities that are read of an item at
+    most, the most shared first, where the model reads a knowledge graph.
     """
 
     model: LightGCN = LightGCN()
     loss: FullSoftmax | InBatchSoftmax | Bpr | Bce = FullSoftmax()
     l2: float = 1e-5
     examples: Examples = Examples(hidden=0.5, history_length=1_024)
+    max_facts: int = 64
 
     reads_text: ClassVar[bool] = False
     constant_rules: ClassVar = (
-        (r"^(items|warm)$", PartitionSpec("model")),
+        (r"^(items|warm|facts/entities|facts/relations)$", PartitionSpec("model")),
         (r"^matrix$", PartitionSpec(None, "model")),
-        (r"^(users|edge_users|edge_items)$", PartitionSpec()),
+        (r"^(users|edge_users|edge_items|facts/entity_rarity|facts/relation_sizes)$", PartitionSpec()),
     )
     ranges: ClassVar[Ranges] = {
         "l2": Between(1e-7, 1e-3, log=True),
@@ -106,8 +108,17 @@ class GraphRetrieval:
         "model.own_users": (True, False),
     }
 
+    def on(self, data: TrainingData) -> "GraphRetrieval":
+        """Itself. Raises UserError for a model of knowledge where the data has none."""
+        if self.model.knowledge is not None and data.dataset.knowledge is None:
+            raise UserError(
+                "task.model.knowledge reads a knowledge graph and the data has none; load it with "
+                'MovieLens("100k", knowledge=True) or Atomic(path, knowledge=True), or leave task.model.knowledge out'
+            )
+        return self
+
     def constants(self, data: TrainingData) -> Graph:
-        return graph_of(data)
+        return graph_of(data, facts=self.max_facts if self.model.knowledge is not None else 0)
 
     def source(self, data: TrainingData) -> GraphSource:
         users, items = data.dataset.num_users, data.dataset.num_items
@@ -118,7 +129,7 @@ class GraphRetrieval:
         return GraphSource(source)
 
     def init(self, key: Array, constants: Graph, batch: GraphBatch) -> PyTree:
-        return self.model.init(key, constants)["params"]
+        return self.model.init(key, constants)["params"]  # without dropout: it has no parameters
 
     def gradients(
         self, params: PyTree, constants: Graph, batch: GraphBatch, key: Array, *, axis_name: str | None = None
@@ -132,8 +143,9 @@ class GraphRetrieval:
         if axis_name is not None:
             targets = jax.lax.all_gather(targets, axis_name, tiled=True)
             log_q = jax.lax.all_gather(log_q, axis_name, tiled=True)
-        rows = self.loss.rows(targets, graph.warm.shape[0], key)
-        vectors = self.model.apply({"params": params}, graph)
+        negatives_key, dropout_key = jax.random.split(key)  # the same on all devices: they share one graph
+        rows = self.loss.rows(targets, graph.warm.shape[0], negatives_key)
+        vectors = self.model.apply({"params": params}, graph, train=True, rngs={"dropout": dropout_key})
         users = read_history(batch.history, vectors.read) if vectors.users is None else vectors.users[batch.users]
         items = vectors.items if rows is None else vectors.items[jnp.maximum(rows, 0)]
         ranking = self.loss(users @ items.T, rows, log_q, batch, graph).mean()
@@ -150,6 +162,7 @@ class GraphRetrieval:
 
         length, targets = self.examples.history_length, self.examples.num_targets
         users, items, edges = sizes.users, sizes.items, sizes.events
+        facts = self.max_facts if self.model.knowledge is not None else 0
         spelt_out = users * items <= SMALL_GRAPH
         graph = Graph(
             users=of(np.float32, users),
@@ -158,6 +171,12 @@ class GraphRetrieval:
             edge_users=of(np.int32, 0 if spelt_out else edges),
             edge_items=of(np.int32, 0 if spelt_out else edges),
             warm=of(np.bool_, items),
+            facts=Facts(
+                of(np.int32, items, facts),
+                of(np.int32, items, facts),
+                of(np.float32, items if facts else 1),
+                of(np.float32, 1),
+            ),
         )
         return graph, GraphBatch(
             users=of(np.int32, batch_size),
@@ -173,18 +192,3 @@ def _apply(model: LightGCN, params: PyTree, graph: Graph) -> Vectors:
 
 
 _vectors = jax.jit(_apply, static_argnames="model")
-
-
-def graph_of(data: TrainingData) -> Graph:
-    """The graph of the training events, each pair once; on the host."""
-    users, items = data.dataset.num_users, data.dataset.num_items
-    keys = np.unique(data.train.user_rows.astype(np.int64) * items + data.train.item_rows)
-    edge_users, edge_items = (keys // items).astype(np.int32), (keys % items).astype(np.int32)
-    matrix = np.zeros((users, 0), np.float32)
-    degrees = [np.bincount(edge_users, minlength=users), np.bincount(edge_items, minlength=items)]
-    of_users, of_items = (np.where(d > 0, 1 / np.sqrt(np.maximum(d, 1)), 0).astype(np.float32) for d in degrees)
-    if users * items <= SMALL_GRAPH:
-        matrix = np.zeros((users, items), np.float32)
-        matrix[edge_users, edge_items] = 1
-        edge_users = edge_items = np.zeros(0, np.int32)
-    return Graph(of_users, of_items, matrix, edge_users, edge_items, degrees[1] > 0)

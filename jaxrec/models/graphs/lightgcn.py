@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-SPREAD = 0.1  # of fresh vectors, as in the paper
+from jaxrec.models.graphs.knowledge import SPREAD, Facts, KnowledgeTower
 
 
 @jax.tree_util.register_dataclass
@@ -17,7 +17,8 @@ class Graph:
     """Who has what. users, items: float32 [users], [items], 1 / sqrt(degree), 0 where nobody has the item.
 
     matrix: float32 [users, items], one where the user has the item; in large catalogs [users, 0], and edge_users and
-    edge_items, int32 [edges], ordered by user, stand in its place. warm: bool [items], with a training event.
+    edge_items, int32 [edges], ordered by user, stand in its place. warm: bool [items], with a training event. facts:
+    what is known of the items.
     """
 
     users: Array
@@ -26,6 +27,7 @@ class Graph:
     edge_users: Array
     edge_items: Array
     warm: Array
+    facts: Facts
 
     def to_users(self, items: Array) -> Array:
         """D_u^-1/2 R D_i^-1/2 x: float32 [users, dim] of x [items, dim]."""
@@ -86,17 +88,25 @@ def _sum(a: Array | None, b: Array | None) -> Array | None:
 
 class LightGCN(nn.Module):
     """layers: how far vectors are smoothed. own_users: a table of users, as in the paper; without it a user is what the
-    history says, in training too."""
+    history says, in training too. knowledge: adds what is known of items to their own vectors, before they are
+    smoothed; id_dropout: share of items whose own vectors are left out in a training step, so that what is known of
+    them must do."""
 
     dim: int = 64
     layers: int = 3
     own_users: bool = True
+    knowledge: KnowledgeTower | None = None
+    id_dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, graph: Graph) -> Vectors:
+    def __call__(self, graph: Graph, *, train: bool = False) -> Vectors:
         normal = nn.initializers.normal(SPREAD)
         users = None
         if self.own_users:
             users = nn.Embed(graph.users.shape[0], self.dim, embedding_init=normal, name="users").embedding
         items = nn.Embed(graph.items.shape[0], self.dim, embedding_init=normal, name="items").embedding
-        return propagate(graph, users, jnp.where(graph.warm[:, None], items, 0.0), self.layers)
+        items = jnp.where(graph.warm[:, None], items, 0.0)  # nothing is learned of the others
+        items = nn.Dropout(self.id_dropout, broadcast_dims=(1,))(items, deterministic=not train)
+        if self.knowledge is not None:
+            items = self.knowledge(items, graph.facts)
+        return propagate(graph, users, items, self.layers)
