@@ -1,4 +1,4 @@
-"""Keywords of texts: words and pairs of neighbouring words that a few of the texts share. Needs no list of stop words."""
+"""Keywords of texts: words and pairs of neighbouring words that a few texts share. Needs no list of stop words."""
 
 import re
 

@@ -43,6 +43,39 @@ def base_rates(tags: Tags, popularity: np.ndarray) -> np.ndarray:
     return np.bincount(tags.tag_rows, carried, minlength=len(tags.names)) / max(counts.sum(), 1e-12)
 
 
+def tag_counts(
+    tags: Tags, user_rows: np.ndarray, item_rows: np.ndarray, weights: np.ndarray, users: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n_t of every user, float64 [users, tags]; W, float64 [users]), weights scaled to mean 1 by user.
+
+    user_rows, item_rows: int [events]. weights: float [events]; those not above 0 say nothing.
+    """
+    weights = np.maximum(np.asarray(weights, np.float64), 0)
+    totals = np.bincount(user_rows[weights > 0], minlength=users).astype(np.float64)
+    mean = np.bincount(user_rows, weights, minlength=users) / np.maximum(totals, 1)
+    weights = weights / np.where(mean > 0, mean, 1)[user_rows]
+    event, tag = carried_tags(tags, item_rows)
+    cells = user_rows[event].astype(np.int64) * len(tags.names) + tag
+    counts = np.bincount(cells, weights[event], minlength=users * len(tags.names))
+    return counts.reshape(users, len(tags.names)), totals
+
+
+def carried_tags(tags: Tags, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(event, tag) of every tag that an event's item carries, int [carried]; rows: int [events]."""
+    counts = tags.offsets[rows + 1] - tags.offsets[rows]
+    event = np.repeat(np.arange(len(rows)), counts)
+    within = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return event, tags.tag_rows[tags.offsets[rows][event] + within]
+
+
+def tag_scores(
+    counts: np.ndarray, totals: np.ndarray, base: np.ndarray, *, prior: float = 5.0, share: float = 1.0
+) -> np.ndarray:
+    """s_t^share log2(s_t / q_t) of every user, float64 [users, tags]; share 0 gives the plain logarithm of the lift."""
+    shares = (counts + prior * base) / (totals + prior)[:, None]
+    return shares**share * np.log2(np.divide(shares, base, out=np.ones_like(shares), where=(base > 0) & (shares > 0)))
+
+
 def tag_weights(
     tags: Tags,
     rows: np.ndarray,
@@ -62,10 +95,7 @@ def tag_weights(
     if not weights.sum():
         return []
     weights = weights / weights[weights > 0].mean()
-    counts = tags.offsets[rows + 1] - tags.offsets[rows]
-    event = np.repeat(np.arange(len(rows)), counts)
-    within = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
-    tag = tags.tag_rows[tags.offsets[rows][event] + within]
+    event, tag = carried_tags(tags, rows)
     carried = np.bincount(tag, weights[event], minlength=len(tags.names))
     share = (carried + prior * base) / (weights.sum() + prior)
     bits = share * np.log2(np.divide(share, base, out=np.ones_like(share), where=base > 0))
