@@ -87,11 +87,15 @@ class Card:
 
 @dataclass(frozen=True)
 class Tag:
-    """weight: any scale, larger is stronger. evidence: the titles or words it comes from."""
+    """weight: any scale, larger is stronger. evidence: the titles or words it comes from.
+
+    kind: "tag" of the catalog, or "word" of the texts.
+    """
 
     name: str
     weight: float
     evidence: tuple[str, ...] = ()
+    kind: str = "tag"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ THRESHOLDS = np.linspace(0.05, 0.8, 76)
 
 @dataclass(frozen=True, eq=False)
 class LikelyTags:
-    """weights: float64 [dim + 1, tags]; scale: of the vectors. threshold: likely from this score on; l2: of the fit.
+    """weights: float64 [dim + 1, tags]; scale: of the vectors. l2: per 1,000 items. threshold: likely from it on.
 
     f1: micro F1 on items left out, of the tags at the threshold; tag_rows: int [tags], the rows of the tags foretold.
     """
@@ -47,17 +47,12 @@ class LikelyTags:
         truth = _multi_hot(tags, rows, common)
         scale = float(1 / np.sqrt(np.mean(np.square(vectors[rows], dtype=np.float64).sum(axis=1))))
         x = _with_one(vectors[rows], scale)
-        values, axes = np.linalg.eigh(x.T @ x)
-        along, told = x @ axes, axes.T @ (x.T @ truth)
         best = None
-        for l2 in np.asarray(L2) * x.shape[0] / 1_000:
-            shrunk = 1 / (np.maximum(values, 0) + l2)
-            leverage = np.square(along) @ shrunk
-            left_out = (along @ (shrunk[:, None] * told) - leverage[:, None] * truth) / (1 - leverage)[:, None]
+        for l2, (weights, left_out) in zip(L2, left_out_scores(x, truth, np.array(L2) * len(x) / 1_000), strict=True):
             f1 = [_micro_f1(left_out >= t, truth) for t in THRESHOLDS]
             if best is None or max(f1) > best.f1:
                 at = int(np.argmax(f1))
-                best = cls(axes @ (shrunk[:, None] * told), scale, float(THRESHOLDS[at]), float(l2), f1[at], common)
+                best = cls(weights, scale, float(THRESHOLDS[at]), l2, f1[at], common)
         return best
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
@@ -78,6 +73,19 @@ class LikelyTags:
         given[bare] = True
         rows[given[owner]], rows[~given[owner]] = self.tag_rows[tag], tags.tag_rows
         return Tags(tags.names, offsets, rows)
+
+
+def left_out_scores(x: np.ndarray, truth: np.ndarray, l2: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each l2: W, float64 [dim, tags], and the scores of each item by the fit without it, float64 [n, tags]."""
+    values, axes = np.linalg.eigh(x.T @ x)
+    along, told = x @ axes, axes.T @ (x.T @ truth)
+    found = []
+    for one in l2:
+        shrunk = 1 / (np.maximum(values, 0) + one)
+        leverage = (np.square(along) @ shrunk)[:, None]
+        weights = axes @ (shrunk[:, None] * told)
+        found.append((weights, (x @ weights - leverage * truth) / (1 - leverage)))
+    return found
 
 
 def _multi_hot(tags: Tags, rows: np.ndarray, which: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from jaxrec.evaluate.evaluator import Judged
 from jaxrec.evaluate.ranking import rank_users
 from jaxrec.evaluate.tags import Figure, best_threshold, item_tag_figures, mean_figure, user_tag_figures
 from jaxrec.serve.likely_tags import LikelyTags
-from jaxrec.serve.tag_profiles import base_rates, tag_counts, tag_scores
+from jaxrec.serve.tag_profiles import base_rates, imagined, tag_counts, tag_scores
 from jaxrec.text_encoder import TextEncoder
 
 pytestmark = pytest.mark.bench
@@ -149,14 +149,9 @@ def test_tags_of_the_next_choices(rule, kind):
         option = max(options, key=lambda o: np.nanmean(options[o]["valid"].ndcg))
         valid, test = options[option]["valid"], options[option]["test"]
         print(
-            f"{truth:10} {name:32} {option!s:22} valid {np.nanmean(valid.ndcg):.3f} | test "
+            f"{truth:10} {name:42} {option:20} valid {np.nanmean(valid.ndcg):.3f} | test "
             f"{shown(mean_figure(test.ndcg))} {shown(mean_figure(test.f1))} {shown(mean_figure(test.lift))}"
         )
-
-
-def gamma_scores(counts, totals, base, *, prior: float, share: float = 1.0) -> np.ndarray:
-    lift = (counts + prior) / (totals[:, None] * base + prior)
-    return (base * lift) ** share * np.log2(np.maximum(lift, 1e-9))
 
 
 def methods(data: Dataset, holdout, judged: Judged, tags: Tags, part: str) -> dict:
@@ -174,7 +169,7 @@ def methods(data: Dataset, holdout, judged: Judged, tags: Tags, part: str) -> di
     truths = {
         "lift": tag_scores(next_counts, next_totals, base, prior=5.0),
         "frequency": next_counts,
-    }
+    }  # what says how much a tag is worth finding
     ones, rated = np.ones(len(owner)), past.weights.astype(np.float64)
     train = holdout.train if part == "valid" else holdout.refit().train
     ease = Ease(l2=300.0, tau=8.0).fit(TrainingData(data, train))
@@ -185,39 +180,24 @@ def methods(data: Dataset, holdout, judged: Judged, tags: Tags, part: str) -> di
     weights = {"": ones, "rated": rated, "rated from 3": np.maximum(rated - 2, 0.0)}
     taus = [(tau, floor) for tau in (10.0, 30.0, 100.0) for floor in (0.0, 0.1)]
     recent = {f"tau {tau:g} + {floor:g}": recency(past, tau, floor) for tau, floor in taus}
-    priors = (1.0, 5.0, 20.0, 50.0)
+    priors = {f"a={a:g}": ("one prior for all", a) for a in (1.0, 5.0, 20.0, 50.0)}
+    priors |= {f"c={c:g}": ("prior by expectation", imagined(base, c)) for c in (1.0, 3.0, 10.0, 30.0, 100.0)}
+
+    def add(name, option, counts, totals):
+        scores[f"counting{name}", option] = counts
+        for written, (kind, prior) in priors.items():
+            scores[f"bits{name}, {kind}", f"{option} {written}"] = tag_scores(counts, totals, base, prior=prior)
+
     for option, weight in weights.items():
         counts, totals = counted(owner, past.item_rows, weight)
-        scores["counting", option] = counts
-        scores["plain lift", option] = counts / np.maximum(totals, 1e-9)[:, None] / np.maximum(base, 1e-9)
-        for prior in priors:
-            scores["shrunk lift", f"{option} a={prior:g}"] = tag_scores(counts, totals, base, prior=prior, share=0.0)
-            scores["shrunk bits", f"{option} a={prior:g}"] = tag_scores(counts, totals, base, prior=prior)
-        for prior in (1.0, 3.0, 10.0, 30.0, 100.0):
-            for power in (0.0, 0.5, 1.0):
-                scores[f"gamma {power:g}", f"{option} c={prior:g}"] = gamma_scores(
-                    counts, totals, base, prior=prior, share=power
-                )
+        scores["lift as it is", option] = counts / np.maximum(totals, 1e-9)[:, None] / np.maximum(base, 1e-9)
+        add("", option, counts, totals)
     for option, weight in recent.items():
-        counts, totals = counted(owner, past.item_rows, weight)
-        scores["counting, recent", option] = counts
-        for prior in (1.0, 3.0, 10.0, 30.0, 100.0):
-            for power in (0.0, 0.5, 1.0):
-                scores[f"gamma {power:g}, recent", f"{option} c={prior:g}"] = gamma_scores(
-                    counts, totals, base, prior=prior, share=power
-                )
-        for prior in priors:
-            scores["shrunk bits, recent", f"{option} a={prior:g}"] = tag_scores(counts, totals, base, prior=prior)
-    scores["counting EASE's ten", ""] = shown_counts
+        add(", recent", option, *counted(owner, past.item_rows, weight))
     counts, totals = counted(owner, past.item_rows, ones)
-    for prior in priors:
-        scores["bits of EASE's ten", f"a={prior:g}"] = tag_scores(shown_counts, shown_totals, base, prior=prior)
-        for share in (0.5, 1.0, 2.0, 5.0):
-            mixed = counts + share * shown_counts
-            scores["counting history and EASE's ten", f"{share:g}"] = mixed
-            scores["bits of history and EASE's ten", f"{share:g} a={prior:g}"] = tag_scores(
-                mixed, totals + share * shown_totals, base, prior=prior
-            )
+    add(" of EASE's ten", "", shown_counts, shown_totals)
+    for times in (0.5, 1.0, 2.0, 5.0):
+        add(" of both", f"{times:g}", counts + times * shown_counts, totals + times * shown_totals)
     return {
         (truth, *name): user_tag_figures(given, gains, next_counts, next_totals, base)
         for truth, gains in truths.items()
