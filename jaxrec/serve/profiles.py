@@ -15,6 +15,7 @@ AT_MOST = 5
 EXPECTED = 10.0  # imagined events per tag of a user: chosen on validation, see tests/bench/bench_tags.py
 EXPECTED_WORDS = 1.0
 WORD_ITEMS = 3
+LIKELY = 0.15  # of an item's events, half of which is the item itself: 3 in 10 of its neighbours
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,8 @@ class Profile:
             seen = ", ".join(e.title for e in tag.evidence[:3])
             likely = "" if tag.own else ", likely"
             name = f'"{tag.tag}"' if tag.kind == "word" else tag.tag
-            lines.append(
-                f"  {tag.weight:5.2f}  {name}{likely}: {tag.share:.0%} here, {tag.base:.0%} elsewhere ({seen})"
-            )
+            rates = f"{_percent(tag.share)} here, {_percent(tag.base)} elsewhere"
+            lines.append(f"  {tag.weight:5.2f}  {name}{likely}: {rates} ({seen})")
         return lines
 
 
@@ -110,23 +110,29 @@ def item_profile(
     top: int,
     tags: Tags,
 ) -> Profile:
-    """An item's own tags, those its neighbours make likely, and its own words.
+    """An item's own tags, those at least 3 in 10 of its neighbours carry, and its own words.
 
     The item weighs as much as all its neighbours. tags: the catalog's, with likely ones where an item has none.
     """
     rows, weights = blended_events(row, neighbours, similarity)
     likeness = np.concatenate([[1.0], similarity])
     found = tag_weights(tags, rows, weights, base_rates(tags, catalog.popularity), prior=1.0, top=top)
+    own = set(catalog.tags.of(row))
+    found = [t for t in found if t.share >= LIKELY or tags.names[t.tag] in own]
     words = tag_weights(catalog.words, rows, weights, catalog.word_base, prior=1.0, top=len(catalog.words.names))
     mine = set(catalog.words.of(row))
     words = [w for w in words if catalog.words.names[w.tag] in mine]
     words = _without_parts(words, catalog.words.names)[: _places_for_words(top, tags)]
     found = found[: top - len(words)]
     listed = (
-        *_listed(catalog, tags, "tag", found, rows, likeness, set(catalog.tags.of(row))),
+        *_listed(catalog, tags, "tag", found, rows, likeness, own),
         *_listed(catalog, catalog.words, "word", words, rows, likeness, mine),
     )
     return Profile("item", catalog.id(row), catalog.title(row), int(catalog.popularity[row]), listed, _numbers(vector))
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
 
 
 def _places_for_words(top: int, tags: Tags) -> int:

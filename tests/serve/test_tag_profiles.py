@@ -13,9 +13,17 @@ from jaxrec.data.features import Tags
 from jaxrec.data.interactions import Histories
 from jaxrec.data.words import find_keywords, keywords
 from jaxrec.serve.export import items_table
-from jaxrec.serve.profiles import item_profile, user_profile
+from jaxrec.serve.profiles import _without_parts, item_profile, user_profile
 from jaxrec.serve.stored import StoredItems
-from jaxrec.serve.tag_profiles import base_rates, blended_events, imagined, tag_counts, tag_scores, tag_weights
+from jaxrec.serve.tag_profiles import (
+    TagWeight,
+    base_rates,
+    blended_events,
+    imagined,
+    tag_counts,
+    tag_scores,
+    tag_weights,
+)
 
 # rows: 0 {a}, 1 {a, b}, 2 {b}, 3 {}
 TAGS = Tags(("a", "b"), np.array([0, 1, 3, 4, 4]), np.array([0, 0, 1, 1], np.int32))
@@ -141,6 +149,14 @@ def test_words_stand_after_tags_with_their_items(data, ranker, tmp_path):
     said = find_keywords(pa.array(["Star Trek"]), words.names)
     more = stored.extended(["n"], pa.array(["A Star Trek film"]), NOTHING, said)
     assert more.words.of(24) == ["star trek"] and more.words.of(1) == ["star trek"] and more.tags.of(24) == []
+
+
+def test_a_pair_stands_for_its_words():
+    names = ("star", "star trek", "war")
+    star, pair, war = (TagWeight(t, 1.0, 0.5, 0.1, np.arange(3)) for t in range(3))
+    assert _without_parts([star, pair, war], names) == [pair, war]
+    often = star._replace(evidence=np.arange(7))
+    assert _without_parts([often, pair], names) == [often, pair], "the word says more than the pair"
 
 
 def test_an_artifact_without_words_loads(artifact, tmp_path):
