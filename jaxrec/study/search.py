@@ -80,8 +80,8 @@ def _radical_inverse(number: int, base: int) -> float:
 
 
 def _near(ranges: Ranges, best: Options, random: np.random.Generator) -> Options:
-    """About half of the options, at least one, a small step away."""
-    moved = random.random(len(ranges)) < 0.5
+    """One of the options, and about one more, a small step away."""
+    moved = random.random(len(ranges)) < 1 / len(ranges)
     moved[random.integers(len(ranges))] = True
     options = {}
     for (path, values), moves in zip(ranges.items(), moved, strict=True):

@@ -1,6 +1,7 @@
 """Finished tests as rows: plain data, Markdown, and a table in the terminal."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -65,27 +66,30 @@ def table_of(
     {"study", "protocol", "counts", "metric", "trials", "reference", "rows", "notes", ...about}; rows stand in the order
     of the metric in the test. A row: "method", "name", "options" (one dict a draw), "validation", "metrics" (name ->
     {"mean", "standard_error", "low", "high"} and, but for the reference, "difference", "difference_low",
-    "difference_high"), "spread" (name -> standard deviation over draws, or seeds), "users_better", "users_worse",
+    "difference_high", "users_better", "users_worse"), "spread" (name -> standard deviation over draws, or seeds),
     "segments", "tuning" (the trials), "fit_seconds", "score_seconds", "peak_gigabytes", "peak_of", "command".
     """
     trials = {key: [folder.trials() for folder in found] for key, found in folders.items()}
     tests = {key: [folder.tests() for folder in found] for key, found in folders.items()}
-    by_draw = {
-        key: [
-            one_of_seeds([f.evaluation(t.seed) for t in of_draw]) for f, of_draw in zip(found, tests[key], strict=True)
-        ]
+    by_seed = {
+        key: [[f.evaluation(t.seed) for t in of_draw] for f, of_draw in zip(found, tests[key], strict=True)]
         for key, found in folders.items()
     }
+    by_draw = {key: [one_of_seeds(of_draw) for of_draw in of_key] for key, of_key in by_seed.items()}
     results = {key: replace(one_of_draws(of_key), name=key) for key, of_key in by_draw.items()}
     chosen = {key: [_best(of_draw) for of_draw in of_key] for key, of_key in trials.items()}
     reference = None if study.reference is None else match(study.reference, keyed(study.methods))
     if reference not in results:
         reference = max(chosen, key=lambda key: np.mean([t.value for t in chosen[key]])) if chosen else None
     rows = [
-        _row(study, key, results, reference, by_draw[key], chosen[key], trials[key], tests[key])
+        _row(key, results, reference, chosen[key], trials[key], tests[key])
+        | {"spread": _spread(by_draw[key] if study.draws > 1 else by_seed[key][0])}
         | {"command": f"{command} --methods {json.dumps(key)}" if command else ""}
         for key in results
     ]
+    names = Counter(row["name"] for row in rows)
+    for row in rows:
+        row["name"] = row["name"] if names[row["name"]] == 1 else f"{row['name']} ({row['method']})"
     metric = study.metric
     first = next(iter(results.values()), None)
     if first is not None and metric not in first.means:
@@ -112,11 +116,9 @@ def _best(trials: Sequence[Trial]) -> Trial:
 
 
 def _row(
-    study: Study,
     key: str,
     results: Mapping[str, Evaluation],
     reference: str,
-    by_draw: Sequence[Evaluation],
     chosen: Sequence[Trial],
     trials: Sequence[Sequence[Trial]],
     tests: Sequence[Sequence[Tested]],
@@ -133,7 +135,6 @@ def _row(
         "users": len(result.user_rows),
         "positives": int(result.positives.sum()),
         "tests": len(every),
-        "spread": _spread(by_draw, tests, cells) if len(by_draw) > 1 else {},
         "segments": {
             "users": result.by_user_segment(f"ndcg@{result.ks[0]}"),
             "items": result.by_item_segment(f"recall@{result.ks[0]}"),
@@ -168,12 +169,16 @@ def _validation(chosen: Sequence[Trial]) -> dict[str, float | None]:
     return {"mean": mean, "standard_error": error, "low": mean - Z * error, "high": mean + Z * error}
 
 
-def _spread(by_draw: Sequence[Evaluation], tests: Any, cells: Mapping[str, Any]) -> dict[str, float]:
-    return {metric: float(np.std([result.means[metric] for result in by_draw], ddof=1)) for metric in cells}
+def _spread(results: Sequence[Evaluation]) -> dict[str, float]:
+    """Standard deviation of each metric over draws, or over seeds; nothing where there is one."""
+    if len(results) < 2:
+        return {}
+    return {name: float(np.std([r.means[name] for r in results], ddof=1)) for name in shown_metrics(results[0])}
 
 
 # --- to read -------------------------------------------------------------------------------------------------------
 
+LEFT_TO_THE_PAGE = ("options", "hit_rate", "mrr", "diversity", "popularity_lift", "score s", "peak GB")
 SHORT = ("ndcg", "recall", "hit_rate", "mrr", "coverage", "novelty", "diversity", "popularity_lift")
 
 
@@ -190,9 +195,12 @@ def figure(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def with_error(found: Mapping[str, float | None]) -> str:
-    error = found.get("standard_error")
-    return figure(found["mean"]) + (f" ±{error:.3f}".replace("0.", ".", 1) if error is not None else "")
+def with_error(found: Mapping[str, float | None], spread: float | None = None) -> str:
+    """The mean, its standard error, and in brackets the spread over draws or seeds, where there is one."""
+    text = figure(found["mean"])
+    if found.get("standard_error") is not None:
+        text += f" ±{found['standard_error']:.3f}".replace("0.", ".", 1)
+    return text if spread is None else f"{text} [{spread:.3f}]"
 
 
 def difference(found: Mapping[str, float | None]) -> str:
@@ -225,7 +233,7 @@ def cells(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
         row["name"],
         row["described"],
         with_error(row["validation"]),
-        *(with_error(found[metric]) for metric in columns(table)),
+        *(with_error(found[metric], row["spread"].get(metric)) for metric in columns(table)),
         difference(found[table["metric"]]),
         figure(row["fit_seconds"], 1),
         figure(row["score_seconds"], 1),
@@ -243,6 +251,11 @@ def summary(table: Mapping[str, Any]) -> str:
         f"positives among {counts['candidates']:,} candidates, full ranking. Up to {table['trials']} settings of each "
         f"method tried on validation ({table['chosen_by']}), the best refitted to train and validation and tested "
         f"once{draws}{seeds}. Mean ± standard error over users; differences are paired, with 95 % bootstrap intervals."
+        + (
+            " In brackets: the standard deviation over draws or seeds."
+            if any(r["spread"] for r in table["rows"])
+            else ""
+        )
     )
 
 
@@ -270,10 +283,10 @@ def print_table(table: Mapping[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, width=None if _wide() else 150)
+    console = Console(highlight=False, width=None if _wide() else 130)
     if table["rows"]:
         shown = Table(title=summary(table), title_justify="left")
-        names = [n for n in headings(table) if n not in ("options", "peak GB")]
+        names = [n for n in headings(table) if n.partition("@")[0] not in LEFT_TO_THE_PAGE]
         for name in names:
             shown.add_column(name, justify="left" if name == "method" else "right")
         for row in table["rows"]:
@@ -288,4 +301,4 @@ def print_table(table: Mapping[str, Any]) -> None:
 def _wide() -> bool:
     import shutil
 
-    return shutil.get_terminal_size().columns >= 150
+    return shutil.get_terminal_size().columns >= 130
