@@ -24,7 +24,7 @@ def named_points(
 
     names = ("name", "x", "y", "ours")
     data = alt.Data(values=[dict(zip(names, point, strict=True)) for point in points])
-    scale = alt.Scale(type="log", nice=True) if log else alt.Scale(zero=False, nice=True, padding=16)
+    scale = alt.Scale(type="log", nice=False, padding=48) if log else alt.Scale(zero=False, nice=False, padding=48)
     base = alt.Chart(data).encode(
         x=alt.X("x:Q", title=x_title, scale=scale, axis=alt.Axis(tickCount=4, format="~g")),
         y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, nice=True, padding=16), axis=alt.Axis(tickCount=5)),
@@ -92,9 +92,9 @@ def tuning(rows: Sequence[tuple[str, int, float]], title: str) -> Spec:
 
 
 def _hues(names: Sequence[str]) -> Any:
-    """The first names in colours of their own, the others alike."""
+    """The first names in colours of their own, the others alike; two columns stand in half a page too."""
     import altair as alt
 
     hues = [f"var(--hue-{i + 1})" if i < HUES else "var(--muted-mark)" for i in range(len(names))]
-    legend = alt.Legend(title=None, orient="top", columns=4, symbolOpacity=1, labelLimit=170)
+    legend = alt.Legend(title=None, orient="top", columns=2, symbolOpacity=1, labelLimit=170)
     return alt.Color("name:N", scale=alt.Scale(domain=list(names), range=hues), legend=legend)

@@ -49,7 +49,7 @@ def verdict(table: Table) -> str:
         unsure = [row["name"] for row in rest if (row["metrics"][metric].get("difference_high") or -1) >= 0]
         if not rest:
             return text + "."
-        text += ", as validation foretold"
+        text += ", as it was on validation"
         return text + (f"; not surely better than {', '.join(unsure)}." if unsure else "; all others are surely worse.")
     cell = best["metrics"][metric]
     low, high = cell.get("difference_low"), cell.get("difference_high")

@@ -186,6 +186,15 @@ def test_what_is_random_is_tested_with_every_seed(tmp_path, monkeypatch):
     assert len(seeds) == 4
 
 
+def test_workers_find_what_one_process_finds(whole, tmp_path):
+    study = replace(STUDY, methods=(Popular(), Ease()))
+    (table,) = compare_all(study, tmp_path, workers=2, say=quiet)
+    expected = {row["method"]: row["metrics"]["ndcg@10"]["mean"] for row in whole[1]["rows"]}
+    for row in table["rows"]:
+        assert row["metrics"]["ndcg@10"]["mean"] == pytest.approx(expected[row["method"]], abs=1e-6)
+    assert [t.options for t in trials_of(tmp_path, "ease")] == [t.options for t in trials_of(whole[0], "ease")]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
