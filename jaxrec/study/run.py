@@ -88,7 +88,6 @@ def _load(study_json: str, reads_text: bool, say: Say) -> Loaded:
         study.holdout,
         study.encoder if reads_text else None,
         baselines=(),
-        ks=study.ks,
         seed=study.seed,
     )
     prepared = prepare(experiment, say)
