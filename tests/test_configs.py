@@ -16,7 +16,9 @@ from jaxrec.run import prepare
 from jaxrec.tasks.tuning import tuned_for
 from jaxrec.train.loop import Train
 
-CONFIGS = sorted((own_data.ROOT / "configs").glob("*.py"))
+CONFIGS = sorted(  # those of comparisons are tested in tests/study
+    path for path in (own_data.ROOT / "configs").glob("*.py") if not path.stem.startswith(("compare_", "suite_"))
+)
 BERT_BASE = 30_522 * 768 + 512 * 768 + 2 * 768 + 2 * 768 + 12 * (4 * (768**2 + 768) + 2 * 768 * 3072 + 3072 + 5 * 768)
 """Parameters of BERT-base without its pooler."""
 
