@@ -9,7 +9,7 @@ from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
-from jaxrec.data.holdout import ColdItems, LeaveLastOut, RandomPerUser, TimeCutoff, TimePerUser
+from jaxrec.data.holdout import ColdItems, LeaveLastOut, RandomPerUser, TimeCutoff, TimeLastOut, TimePerUser
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.data.sources.synthetic import Synthetic
 from jaxrec.study.study import Study, Suite
@@ -23,6 +23,7 @@ PROTOCOLS = {
     "R": RandomPerUser(),
     "C": ColdItems(),
     "C-all": ColdItems(candidates="all"),
+    "G": TimeLastOut(),
 }
 
 
@@ -33,6 +34,7 @@ def get_config() -> Suite:
             Study(name=f"ml-{size}-{protocol}", methods=METHODS, source=MovieLens(size), holdout=holdout)
             for size in ("100k", "1m")
             for protocol, holdout in PROTOCOLS.items()
+            if (size, protocol) != ("100k", "G")  # 69 users: too few
         ),
     )
 

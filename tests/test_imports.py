@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "classic": {"data", "parallel", "similarity"},
     "tasks": {"data", "models", "losses", "similarity"},
     "evaluate": {"data", "parallel", "files"},
-    "train": {"data", "parallel", "tasks", "evaluate", "files"},
+    "train": {"data", "parallel", "tasks", "evaluate", "files", "config"},
     "serve": {"data", "tasks", "classic", "files"},
     "study": ANY,
     "files": set(),

@@ -91,11 +91,7 @@ def _load(study_json: str, reads_text: bool, say: Say) -> Loaded:
         seed=study.seed,
     )
     prepared = prepare(experiment, say)
-    if hasattr(prepared, "data"):
-        return Loaded(prepared, prepared.data)
-    holdout = prepared.holdout
-    data = TrainingData(prepared.dataset, holdout.train, prepared.text, prepared.user_text, holdout, study.holdout)
-    return Loaded(prepared, data)
+    return Loaded(prepared, prepared.data)
 
 
 @dataclass(frozen=True)
