@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxrec"
 FILES = sorted(PACKAGE.rglob("*.py"))
-STAGES = {"data", "models", "losses", "parallel", "classic", "tasks", "evaluate", "train", "serve"}
+STAGES = {"data", "models", "losses", "parallel", "classic", "tasks", "evaluate", "train", "serve", "study"}
+ANY = {path.stem for path in PACKAGE.iterdir()} - {"cli"}
 # A stage may import itself, these, and the files that belong to all.
 MAY_IMPORT = {
     "data": {"files"},
@@ -27,8 +28,9 @@ MAY_IMPORT = {
     "classic": {"data", "parallel", "similarity"},
     "tasks": {"data", "models", "losses", "similarity"},
     "evaluate": {"data", "parallel", "files"},
-    "train": {"data", "parallel", "tasks", "evaluate", "files"},
+    "train": {"data", "parallel", "tasks", "evaluate", "files", "config"},
     "serve": {"data", "tasks", "classic", "files"},
+    "study": ANY,
     "files": set(),
     "errors": set(),
     "ranker": set(),

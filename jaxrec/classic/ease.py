@@ -54,6 +54,7 @@ class Ease:
     max_gigabytes: float = 8.0
     history_length: int | None = None
 
+    reads_text: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {
         "l2": Between(20, 5_000, log=True),
         "tau": (None, 4.0, 6.0, 8.0, 12.0, 20.0),

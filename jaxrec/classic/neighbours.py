@@ -62,6 +62,7 @@ class ItemNeighbours:
     shrink: float = 0.0
     history_length: int | None = None
 
+    reads_text: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {
         "k": Between(20, 500, log=True, whole=True),
         "similarity": ("cosine", "jaccard"),
