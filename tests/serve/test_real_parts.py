@@ -7,6 +7,7 @@ import planted
 import pyarrow as pa
 import pytest
 
+from jaxrec.classic.als import ImplicitAls
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
@@ -28,7 +29,16 @@ from jaxrec.tasks.item_table import Neighbourhood, item_table
 from jaxrec.tasks.ranker import two_tower_ranker
 from jaxrec.text_encoder import BagOfWords, BertEncode, LoadedEncoder
 
-RANKERS = [Popular(), RecentPopular(), ItemNeighbours(k=5), Ease(l2=10.0), Ease(l2=10.0, tau=5.0), ContentNeighbours()]
+RANKERS = [
+    Popular(),
+    RecentPopular(),
+    ItemNeighbours(k=5),
+    Ease(l2=10.0),
+    Ease(l2=10.0, tau=5.0),
+    ContentNeighbours(),
+    ImplicitAls(dim=4),
+    ImplicitAls(dim=4, tau=5.0),
+]
 
 
 def text_vectors(data) -> np.ndarray:
