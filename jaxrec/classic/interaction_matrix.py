@@ -27,6 +27,12 @@ def item_counts(interactions: Interactions, num_items: int) -> np.ndarray:
     return np.bincount(distinct_pairs(interactions, num_items)[1], minlength=num_items)
 
 
+def rarity(counts: np.ndarray, number: int) -> np.ndarray:
+    """ln(number / (1 + count))^2, float64 like counts: the square of the inverse document frequency of TF-IDF, where
+    `number` documents were counted."""
+    return np.log(number / (1.0 + counts)) ** 2
+
+
 def roomy_history_length(interactions: Interactions) -> int:
     """Half as much again as the longest history, rounded up to a power of two: room for all that is known of a user,
     later events included."""
