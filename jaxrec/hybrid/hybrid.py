@@ -14,7 +14,7 @@ from jaxrec.hybrid.learning import Learned, learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
 from jaxrec.hybrid.ranker import HybridRanker, Weights, join
 from jaxrec.hybrid.signals import CONTEXT, NAMES, item_signals
-from jaxrec.method import HERE, Method, Ranges, Setting
+from jaxrec.method import HERE, Method, Ranges, Setting, reads_text, settled
 
 ENOUGH_USERS = 1_000
 PROBE = 2_048
@@ -44,6 +44,15 @@ class Hybrid:
     @property
     def name(self) -> str:
         return "Hybrid"
+
+    @property
+    def reads_text(self) -> bool:
+        return any(reads_text(part) for part in self.parts)
+
+    def settled(self, data: TrainingData, setting: Setting = HERE) -> "Hybrid":
+        """The same with what validation decides of its parts fixed."""
+        parts = (settled(part, data, setting.within(f"part-{number}")) for number, part in enumerate(self.parts))
+        return replace(self, parts=tuple(parts))
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> HybridRanker:
         """Raises UserError where there are no parts; and what the parts raise."""

@@ -74,7 +74,8 @@ def lessons_of(
                 own = draw.permutation(own)[:POSITIVES]
                 targets[place, : len(own)] = own
         lesson = _gather(ranker.stripped, ranker.arrays, Query(*query), seen, targets, allowed, depth=depth)
-        found.append(jax.tree.map(lambda leaf, n=min(block, len(who) - start): np.asarray(leaf)[:n], lesson))
+        real = min(block, len(who) - start)
+        found.append([np.asarray(leaf)[:real] for leaf in lesson])
     return Lessons(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""Several rankers as one: a weighted sum of their scores and of the items' signals, with weights that know the asker."""
+"""Several rankers as one: a weighted sum of their scores and of the items' signals."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -39,7 +39,8 @@ class Asker(NamedTuple):
 @dataclass(frozen=True)
 class HybridRanker:
     """shared: {"parts": of each, "weights": Weights, "probe": the items of the parts that scores are standardised
-    over, "blank": one row of zeros like the items of each part}. items: {"parts": of each, "signals": [items, signals]}.
+    over, "blank": one row of zeros like the items of each part}. items: {"parts": of each, "signals": float32
+    [items, signals]}.
 
     parts: the rankers without their arrays.
     """

@@ -1,4 +1,4 @@
-"""What a blend reads beside its parts: of each item how much it is asked for lately, of each asker how much is known."""
+"""What a blend reads beside its parts: how much an item is asked for lately, and how much is known of the asker."""
 
 import jax
 import jax.numpy as jnp

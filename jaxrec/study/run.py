@@ -21,7 +21,7 @@ from jaxrec.method import Method, Setting
 from jaxrec.ranker import Ranker
 from jaxrec.run import Prepared, prepare
 from jaxrec.study.cost import forget_peak, peak, timed
-from jaxrec.study.search import propose, with_options
+from jaxrec.study.search import may_read_text, propose, with_options
 from jaxrec.study.stored import Folder, Tested, Trial
 from jaxrec.study.study import Study, is_random, keyed, reseeded
 
@@ -74,7 +74,7 @@ class Loaded:
 
 def load(study: Study, say: Say) -> Loaded:
     """The data of a study's first draw. Raises DataError and UserError for what cannot be used."""
-    reads = any(getattr(method, "reads_text", True) for method in study.methods)
+    reads = any(may_read_text(method) for method in study.methods)
     return _load(to_json(replace(study, methods=(), trials=1, seeds=1)), reads, say)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrec.config import config_fields, did_you_mean, is_config, to_json
 from jaxrec.errors import UserError
-from jaxrec.method import Between, Method, Ranges
+from jaxrec.method import Between, Method, Ranges, reads_text
 
 Options = dict[str, Any]
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
@@ -31,6 +31,12 @@ def with_options(method: Method, options: Mapping[str, Any]) -> Method:
     for path, value in options.items():
         method = _set(method, path.split("."), path, value)
     return method
+
+
+def may_read_text(method: Method) -> bool:
+    """Whether the method, or one that the search may make of it, looks at the text vectors of the data."""
+    choices = ((path, value) for path, values in method.ranges.items() if isinstance(values, tuple) for value in values)
+    return reads_text(method) or any(reads_text(with_options(method, {path: value})) for path, value in choices)
 
 
 def propose(
