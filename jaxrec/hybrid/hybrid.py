@@ -1,6 +1,6 @@
 """The hybrid as a method: fit the parts, learn the weights on an inner cut, fit the parts on everything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax.numpy as jnp
