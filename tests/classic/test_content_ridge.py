@@ -98,7 +98,7 @@ def test_cold_items_are_ranked_by_what_their_text_says(data):
     method = ContentRidge(ContentKernel(tags=0.0, numbers=0.0), ease_l2=30.0)
     wrong = replace(data, text=np.random.default_rng(1).permutation(data.text))  # an item says what any other is
     ndcg = [evaluate(method.fit(d), d.dataset, d.holdout, "test", ks=(5,))["ndcg@5"] for d in (data, wrong)]
-    assert ndcg[0] > ndcg[1] + 0.1
+    assert ndcg[0] > ndcg[1] + 0.05
 
 
 def test_profile_is_the_cosine_with_the_mean_vector(data):
