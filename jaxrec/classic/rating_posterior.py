@@ -1,9 +1,9 @@
 """Posteriors of user and item factors given ratings: matrix factorisation by variational Bayes, in closed forms.
 
 r_ui = mean + b_u + b_i + p_u . q_i + noise. A factor row is x = (b, factors), of width D. Given the other side's
-posteriors, each side's are Gaussian (Lim and Teh, KDD Cup 2007); each side's prior mean is a linear function of what
-is known besides: features, and for users the items they rated at all, as |N(u)|^-1/2 sum_j y_j (SVD++: Koren, KDD 2008).
-The spread of the priors and the noise are estimated along, so that no regularisation is left to be guessed.
+posteriors, each side's are Gaussian (Lim and Teh, KDD Cup 2007). Each side's prior mean is a linear function of what
+is known besides: features, and for users the items they rated at all, as |N(u)|^-1/2 sum_j y_j (SVD++: Koren, KDD
+2008). The spread of the priors and the noise are estimated along: only the ridge of those linear functions is chosen.
 """
 
 from functools import partial

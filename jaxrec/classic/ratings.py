@@ -28,7 +28,6 @@ class RatingRanker:
     arrays: Arrays
     history_length: int
     implicit: bool
-    features: bool
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
         shared, items = arrays
@@ -44,7 +43,7 @@ class RatingRanker:
             length = jnp.maximum((query.history >= 0).sum(axis=1, keepdims=True), 1)
             implicit = jnp.matmul(counts, items["implicit"], precision="highest") / jnp.sqrt(length)
         prior = Prior(jnp.zeros(0), shared["user_weights"], shared["user_precision"])
-        expected = prior_mean(prior, query.features if self.features else query.features[:, :width], implicit)
+        expected = prior_mean(prior, query.features[:, :width], implicit)
         stands = moments(Gaussians(items["mean"], items["covariance"]))
         return fold_in(stands, counts, ratings, expected, prior.precision, shared["noise"])
 
@@ -53,7 +52,7 @@ class RatingRanker:
         return shared["mean"] + user[:, :1] + items["mean"][None, :, 0] + alike
 
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array | None = None) -> PyTree:
-        """What `arrays.items` holds, for new items: what items of such features are expected to be. Text is not read."""
+        """What `arrays.items` holds, for new items: what is expected of items of such features. Text is not read."""
         count, width = text.shape[0], shared["item_weights"].shape[0] - 1
         read = jnp.zeros((count, width), jnp.float32) if features is None else features[:, :width]
         spread = jnp.linalg.inv(shared["item_precision"])
@@ -65,8 +64,8 @@ class RatingRanker:
 
 @dataclass(frozen=True)
 class RatingFactors:
-    """r_ui = mu + b_u + b_i + q_i . (p_u + |N(u)|^-1/2 sum_j y_j), as SVD++ (Koren, KDD 2008), the factors by variational
-    Bayes (see `rating_posterior`), not at one point, so that few ratings do not overfit.
+    """r_ui = mu + b_u + b_i + q_i . (p_u + |N(u)|^-1/2 sum_j y_j), as SVD++ (Koren, KDD 2008), the factors as
+    distributions (variational Bayes, see `rating_posterior`) and not at one point, so that few ratings do not overfit.
 
     A user's bias and factors are the posterior mean given the history's ratings: the fit's own closed form, so that
     nothing is lost, users that training never saw are answered, and no table of users is kept. implicit: the y_j, what
@@ -122,7 +121,7 @@ class RatingFactors:
         held = {"mean": fitted.items.mean, "covariance": fitted.items.covariance}
         held |= {"implicit": fitted.user_prior.implicit} if self.implicit else {}
         length = self.history_length or roomy_history_length(data.train)
-        return RatingRanker(Arrays(shared, held), length, self.implicit, self.features)
+        return RatingRanker(Arrays(shared, held), length, self.implicit)
 
     def _check(self, data: TrainingData) -> None:
         weights = data.train.weights

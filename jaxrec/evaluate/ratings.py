@@ -1,6 +1,6 @@
 """How near predicted ratings come: RMSE and MAE over held-out rows, by fold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -95,9 +95,7 @@ def predict_ratings(
     users_per_block: int = USERS_PER_BLOCK,
     user_text: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The scores of the rows of `wanted`, float32 [rows], unclipped; each user is asked with their history in `past`."""
-    from dataclasses import replace
-
+    """The scores of the rows of `wanted`, float32 [rows], unclipped; a user is asked with the history in `past`."""
     histories = Histories.of(past, dataset.num_users)
     asked_at = asking_times(past, wanted, histories)
     features = None if dataset.users.features is None else dataset.users.features.values
