@@ -29,6 +29,7 @@ from jaxrec.tasks.retrieval import FineTune, InBatchSoftmax, Retrieval
 from jaxrec.text_encoder import TextEncoder
 from jaxrec.train.loop import Train
 from jaxrec.train.optimizers import AdamW
+from jaxrec.train.trained import Trained
 
 DIM, TOKENS, DTYPE = 128, 64, "bfloat16"
 SIZES = Sizes(items=10_000_000, text=0, item_features=64, user_features=32, tokens=TOKENS)
@@ -40,22 +41,26 @@ def get_config() -> Experiment:
         name="pod",
         source=Tabular(),
         encoder=TextEncoder("bert-base-uncased", max_length=TOKENS, dtype=DTYPE),
-        task=Retrieval(
-            model=TwoTower(
-                item=ItemTower(dim=DIM, content=Content(dim=DIM, head=Identity(dim=DIM), encoder=bert, dtype=DTYPE)),
-                history=ItemTower(dim=DIM, id_dropout=0.0, content=None),
-                user=UserTower(dim=DIM, head=Identity(dim=DIM), dropout=0.1, dtype=DTYPE),
-                scorer=Dot(dtype=DTYPE),
+        method=Trained(
+            task=Retrieval(
+                model=TwoTower(
+                    item=ItemTower(
+                        dim=DIM, content=Content(dim=DIM, head=Identity(dim=DIM), encoder=bert, dtype=DTYPE)
+                    ),
+                    history=ItemTower(dim=DIM, id_dropout=0.0, content=None),
+                    user=UserTower(dim=DIM, head=Identity(dim=DIM), dropout=0.1, dtype=DTYPE),
+                    scorer=Dot(dtype=DTYPE),
+                ),
+                loss=InBatchSoftmax(),
+                fine_tune=FineTune(max_tokens=TOKENS),
+                examples=Examples(cut="time", history_length=128, num_targets=1),
+                neighbourhood=Neighbourhood(count=0),
             ),
-            loss=InBatchSoftmax(),
-            fine_tune=FineTune(max_tokens=TOKENS),
+            optimizer=AdamW(
+                peak_learning_rate=1e-3, warmup_steps=2_000, final_fraction=0.05, rates=((r"content/encoder/", 0.02),)
+            ),
+            train=Train(num_steps=200_000, batch_size_global=8_192, evaluate_every=10_000, checkpoint_every=2_000),
         ),
-        examples=Examples(cut="time", history_length=128, num_targets=1),
-        neighbourhood=Neighbourhood(count=0),
-        optimizer=AdamW(
-            peak_learning_rate=1e-3, warmup_steps=2_000, final_fraction=0.05, rates=((r"content/encoder/", 0.02),)
-        ),
-        train=Train(num_steps=200_000, batch_size_global=8_192, evaluate_every=10_000, checkpoint_every=2_000),
         mesh=MeshShape(data=16, model=16),
         baselines=(Popular(), RecentPopular()),
     )
@@ -63,14 +68,17 @@ def get_config() -> Experiment:
 
 def debug(experiment: Experiment) -> Experiment:
     """The same job with MiniLM and generated data, on the devices that are here."""
-    model = experiment.task.model
+    method = experiment.method
+    task, model = method.task, method.task.model
     item = model.item.clone(content=model.item.content.clone(encoder=None))
     small = replace(
         experiment,
         source=Synthetic(users=40, items=60, tastes=4, events_per_user=12),
         encoder=replace(experiment.encoder, encoder="minilm"),
-        task=replace(experiment.task, model=model.clone(item=item)),
-        examples=replace(experiment.examples, history_length=16),
+        method=replace(
+            method,
+            task=replace(task, model=model.clone(item=item), examples=replace(task.examples, history_length=16)),
+        ),
         mesh=MeshShape(),
     )
     return smaller(small, num_steps=6, batch_size_global=16, evaluate_every=3, checkpoint_every=3, log_every=2)

@@ -5,6 +5,7 @@ MovieLens-100K, leave-last-out (L), refitted.
 
 from dataclasses import replace
 
+from jaxrec.config import override
 from jaxrec.data.examples import Examples
 from jaxrec.data.holdout import LeaveLastOut
 from jaxrec.data.sources.movielens import MovieLens
@@ -17,9 +18,11 @@ from jaxrec.tasks.retrieval import Retrieval
 from jaxrec.text_encoder import BagOfWords
 from jaxrec.train.loop import Train
 from jaxrec.train.optimizers import AdamW
+from jaxrec.train.trained import Trained
 
 DIM = 64
 SIZES = Sizes(items=1_682, text=384, item_features=20, user_features=24)
+SHORT = ("method.task.examples.history_length=64", "method.task.examples.num_targets=16")
 
 
 def get_config() -> Experiment:
@@ -27,26 +30,29 @@ def get_config() -> Experiment:
         name="profile-transformer",
         source=MovieLens("100k"),
         holdout=LeaveLastOut(refit=True),
-        task=Retrieval(
-            model=TwoTower(
-                item=ItemTower(
-                    dim=DIM,
-                    id_dropout=0.1,
-                    use_neighbours=True,
-                    content=Content(dim=DIM, text_dropout=0.5, head=Transformer(dim=DIM, blocks=1, causal=False)),
+        method=Trained(
+            task=Retrieval(
+                model=TwoTower(
+                    item=ItemTower(
+                        dim=DIM,
+                        id_dropout=0.1,
+                        use_neighbours=True,
+                        content=Content(dim=DIM, text_dropout=0.5, head=Transformer(dim=DIM, blocks=1, causal=False)),
+                    ),
+                    history=ItemTower(dim=DIM, id_dropout=0.3, content=Content(dim=DIM, head=Identity(dim=DIM))),
+                    user=UserTower(
+                        dim=DIM, dropout=0.2, head=Transformer(dim=DIM, blocks=2, max_parts=64, dropout=0.2)
+                    ),
                 ),
-                history=ItemTower(dim=DIM, id_dropout=0.3, content=Content(dim=DIM, head=Identity(dim=DIM))),
-                user=UserTower(dim=DIM, dropout=0.2, head=Transformer(dim=DIM, blocks=2, max_parts=64, dropout=0.2)),
+                l2=1e-4,
+                examples=Examples(cut="time", history_length=64, num_targets=8),
             ),
-            l2=1e-4,
+            optimizer=AdamW(peak_learning_rate=3e-3, warmup_steps=50, final_fraction=0.05, weight_decay=0.0),
+            train=Train(num_steps=2000, batch_size_global=128, evaluate_every=100, checkpoint_every=200, patience=None),
         ),
-        examples=Examples(cut="time", history_length=64, num_targets=8),
-        optimizer=AdamW(peak_learning_rate=3e-3, warmup_steps=50, final_fraction=0.05, weight_decay=0.0),
-        train=Train(num_steps=2000, batch_size_global=128, evaluate_every=100, checkpoint_every=200, patience=None),
         show_user="42",
     )
 
 
 def debug(experiment: Experiment) -> Experiment:
-    examples = replace(experiment.examples, history_length=64, num_targets=16)
-    return smaller(replace(experiment, examples=examples, encoder=BagOfWords(dim=64)))
+    return override(smaller(replace(experiment, encoder=BagOfWords(dim=64))), SHORT)

@@ -149,7 +149,7 @@ def _set(value: Any, steps: list[str], path: str, text: str, hint: Any, pairs: l
 
 
 def _read(value: Any, path: str, text: str, hint: Any, pairs: list[tuple[str, str]]) -> Any:
-    if text.startswith("{") and CLASS in text:
+    if text.startswith(("{", "[")) and CLASS in text:
         return from_json(text)
     cls = _named_class(text, value)
     if cls is not None:

@@ -75,10 +75,14 @@ def check_config_shapes(config: Path, overrides: Sequence[str]) -> None:
     if sizes is None:
         raise UserError(f"{config} names no SIZES, so its real size is not known")
     found = check_shapes(experiment, sizes)
-    print(f"mesh               {found.mesh[0]} x {found.mesh[1]} (data x model)")
-    print(f"parameters         {found.parameters:,}")
-    print(f"item table         {found.constants / 1e9:.2f} GB")
-    print(
-        f"on each device     {found.bytes_per_device / 1e9:.2f} GB (parameters, gradients, Adam's moments, item table; "
-        "what a step computes comes on top)"
-    )
+    if not found:
+        print(f"{experiment.method.name} is in closed form: nothing is trained, so there are no shapes to check")
+    for part in found:
+        print(f"trained            {part.name}")
+        print(f"mesh               {part.mesh[0]} x {part.mesh[1]} (data x model)")
+        print(f"parameters         {part.parameters:,}")
+        print(f"constants          {part.constants / 1e9:.2f} GB")
+        print(
+            f"on each device     {part.bytes_per_device / 1e9:.2f} GB (parameters, gradients, Adam's moments, "
+            "constants; what a step computes comes on top)"
+        )

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,27 @@ from jaxrec.data.interactions import Histories
 from jaxrec.errors import UserError
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.experiment import Experiment
+from jaxrec.method import Setting, reads_text
 from jaxrec.parallel.placement import from_first
 from jaxrec.ranker import Ranker
 from jaxrec.run import (
-    MODEL_NAME,
     Prepared,
     Say,
     check_inputs,
     check_options,
+    fit_final,
     judge,
     judge_all,
     known_histories,
-    ranker_of,
     read_data,
-    restore,
     say_once,
-    train_and_refit,
+    setting_of,
     with_text,
 )
 from jaxrec.serve.export import export, gathered
 from jaxrec.serve.model_card import Card
 from jaxrec.summary import PROTOCOLS
+from jaxrec.train.logs import read_metrics
 from jaxrec.workdir import (
     RESULTS,
     check_same_data,
@@ -96,33 +96,30 @@ def run_job(
     prepared = with_text(prepared, say)
     check_inputs(prepared)
     claim(experiment, data, workdir)  # not before the data is known to be good: what is refused leaves nothing behind
-    final, fitted, params = train_and_refit(prepared, workdir, say=say, quiet=quiet)
-    ranker = ranker_of(final, params)
+    setting = setting_of(prepared, workdir, say=say, quiet=quiet)
+    ranker, final = fit_final(experiment.method, prepared, setting), prepared.final
     say("evaluating: the whole catalog is ranked for every judged user, ours beside the simple methods")
-    judged = judge_all(final, ranker, say)
+    judged = judge_all(prepared, ranker, setting)
     say("exporting: one artifact for cpu, cuda and tpu")
     metrics = {name: {m: c for m, c in result.means.items() if np.isfinite(c)} for name, result in judged.items()}
     histories = known_histories(prepared)
-    export_ranker(final, params, ranker, workdir / "artifact", metrics=metrics, histories=histories)
-    vectors = gathered(ranker.arrays.items["vector"])  # all processes take part, though only the first one writes
-    results = from_first(
-        lambda: _write_results(final, judged, fitted.history, histories, vectors, workdir, command, notice)
-    )
+    export_ranker(final, ranker, workdir / "artifact", metrics=metrics, histories=histories)
+    vectors = map_vectors(final, ranker)  # all processes take part, though only the first one writes
+    results = from_first(lambda: _write_results(final, judged, histories, vectors, workdir, command, notice))
     finished = Finished(workdir, results)
     _show(finished, say)
     return finished
 
 
-def _write_results(final, judged, history, histories, vectors, workdir, command, notice) -> dict[str, Any]:
+def _write_results(final, judged, histories, vectors, workdir, command, notice) -> dict[str, Any]:
     from jaxrec.evaluate.report import write_report
     from jaxrec.serve.recommender import Recommender
     from jaxrec.summary import history_titles, report_of, table_rows
 
     recommender = Recommender.load(workdir / "artifact")
-    users = shown_users(final, histories, judged[MODEL_NAME].user_rows)
-    report = report_of(
-        final, judged, history, recommender, vectors, users=users, command=command or "jaxrec train", notice=notice
-    )
+    users = shown_users(final, histories, judged[final.experiment.method.name].user_rows)
+    history, command = read_metrics(workdir), command or "jaxrec train"
+    report = report_of(final, judged, history, recommender, vectors, users=users, command=command, notice=notice)
     write_report(workdir / "report.html", report)
     first = users[0]
     shown = recommender.recommend(first, k=min(10, recommender.manifest.k_max))
@@ -152,9 +149,17 @@ def shown_users(prepared: Prepared, histories: Histories, judged: Sequence[int])
     return users[:3]
 
 
+def map_vectors(prepared: Prepared, ranker: Ranker) -> np.ndarray | None:
+    """Where the items stand in the report's map, float32 [items, dim]: as the ranker places them, else by their texts;
+    None where there is neither. With several processes all must call."""
+    shared, items = ranker.arrays
+    if hasattr(ranker, "item_profile"):
+        return gathered(ranker.item_profile(shared, items))[: prepared.dataset.num_items]
+    return prepared.text if prepared.text.shape[1] else None
+
+
 def export_ranker(
     prepared: Prepared,
-    params: Any,
     ranker: Ranker,
     path: Path,
     *,
@@ -164,10 +169,10 @@ def export_ranker(
 ) -> None:
     """Write the artifact; with several processes all must call."""
     name, holdout = prepared.experiment.name, prepared.holdout
-    encoder = prepared.encoder
+    own = getattr(ranker, "encoder", None)  # trained along
+    encoder = prepared.encoder if own is None else own
+    listens = own is not None or reads_text(prepared.experiment.method)
     said = encoder is not None or prepared.dataset.catalog.features.values.shape[1]  # of items that are new
-    if encoder is not None and prepared.tuned:
-        encoder = prepared.tuned.trained(encoder, params)
     export(
         ranker,
         prepared.dataset,
@@ -175,7 +180,7 @@ def export_ranker(
         histories=histories,
         encoder=encoder,
         item_text=encoder.dim if encoder else 0 if said else None,
-        user_text_vectors=prepared.user_text,
+        user_text_vectors=prepared.user_text if listens else None,
         name=name,
         metrics=metrics,
         experiment=json.loads(to_json(prepared.experiment)),
@@ -184,37 +189,40 @@ def export_ranker(
     )
 
 
-def restored(workdir: Path, say: Say = say_once) -> tuple[Prepared, Any, Ranker]:
-    """Data, trained parameters and ranker of a workdir. Raises UserError where nothing was trained."""
+def restored(workdir: Path, say: Say = say_once) -> tuple[Prepared, Setting, Ranker]:
+    """Data (before the refit), setting and ranker of a workdir: what was trained is restored, what is in closed form is
+    fitted again. Raises UserError where nothing was trained.
+    """
     workdir = local_workdir(workdir)
     prepared = read_data(experiment_of(workdir), say)
     data = fingerprint(prepared.dataset, prepared.holdout)
     from_first(lambda: check_same_data(data, workdir))
-    prepared, params = restore(with_text(prepared, say), workdir)
-    return prepared, params, ranker_of(prepared, params)
+    prepared = with_text(prepared, say)
+    setting = setting_of(prepared, workdir, say=say)
+    return prepared, setting, fit_final(prepared.experiment.method, prepared, replace(setting, restore=True))
 
 
 def export_job(workdir: Path, out: Path, *, k_max: int | None = None, keep_users: bool = True) -> Path:
     """Export what a workdir has trained, again and elsewhere if need be; metrics come from the finished run."""
     workdir = Path(workdir)
-    prepared, params, ranker = restored(workdir)
+    prepared, _, ranker = restored(workdir)
     metrics, results = None, workdir / RESULTS
     if results.is_file():
         rankers = json.loads(results.read_text(encoding="utf-8"))["rankers"]
         metrics = {name: {m: cell["mean"] for m, cell in r["metrics"].items()} for name, r in rankers.items()}
     histories = known_histories(prepared) if keep_users else None
-    export_ranker(prepared, params, ranker, out, metrics=metrics, histories=histories, k_max=k_max)
+    export_ranker(prepared.final, ranker, out, metrics=metrics, histories=histories, k_max=k_max)
     return out
 
 
 def evaluate_job(workdir: Path, part: str, say: Say = say_once) -> tuple[Prepared, dict[str, Evaluation]]:
     """Evaluations by name of a trained workdir: on "test" beside the baselines, on "valid" ours alone."""
-    prepared, _, ranker = restored(workdir, say)
+    prepared, setting, ranker = restored(workdir, say)
     if part == "test":
-        return prepared, judge_all(prepared, ranker, say)
+        return prepared.final, judge_all(prepared, ranker, setting)
     if prepared.experiment.holdout.refit:
         raise UserError("the final model was trained on validation too (holdout.refit); evaluate it on --part test")
-    return prepared, {MODEL_NAME: judge(prepared, ranker, part)}
+    return prepared, {prepared.experiment.method.name: judge(prepared, ranker, part)}
 
 
 def _show(finished: Finished, say: Say) -> None:

@@ -19,7 +19,8 @@ class Setting:
 
     workdir: for checkpoints, so that a fit that was interrupted goes on; None for a place that is forgotten. mesh: a
     `jaxrec.parallel.mesh.MeshShape`, None for one device. seed: of all that is random. say: takes lines for a person.
-    quiet: no progress bars.
+    quiet: no progress bars. restore: take the parameters that an earlier fit left in the workdir rather than train;
+    methods in closed form fit again, which gives the same.
     """
 
     workdir: Path | None = None
@@ -27,6 +28,7 @@ class Setting:
     seed: int = 0
     say: Callable[[str], None] = _print
     quiet: bool = False
+    restore: bool = False
 
     def within(self, name: str) -> "Setting":
         """The same in a folder of that name below the workdir."""
@@ -54,6 +56,9 @@ class Method(Protocol):
     """A frozen dataclass of options, equal after a JSON round trip; `name` is what tables call it.
 
     ranges: where its options are searched when methods are compared; {} for nothing to choose.
+
+    A method may have more, and is asked for it only where it has it: `settled` and `reads_text`, see the functions of
+    these names; parts: a tuple of the methods that it is made of.
     """
 
     ranges: ClassVar[Ranges]
@@ -64,3 +69,15 @@ class Method(Protocol):
     def fit(self, data: TrainingData, setting: Setting = HERE) -> Ranker:
         """A ranker of what `data.train` says. Raises UserError for options and data that do not go together."""
         ...
+
+
+def settled(method: Method, data: TrainingData, setting: Setting = HERE) -> Method:
+    """The method with what the validation part of `data` decides fixed, so that it can be fitted to train and
+    validation together; where it has no `settled(data, setting)` of its own it is settled already.
+    """
+    return method.settled(data, setting) if hasattr(method, "settled") else method
+
+
+def reads_text(method: Method) -> bool:
+    """Whether it looks at the text vectors of the data; yes, unless it says that it does not."""
+    return getattr(method, "reads_text", True)

@@ -11,8 +11,9 @@ from jaxrec.evaluate.compare import comparison
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.evaluate.item_map import item_map
 from jaxrec.evaluate.report import Card, MapItem, Pick, Point, Profile, Report, Row, Segment, Spread, Tag
-from jaxrec.run import MODEL_NAME, Prepared, known_histories
+from jaxrec.run import Prepared, known_histories
 from jaxrec.serve.recommender import Recommendation, Recommender
+from jaxrec.train.trained import Trained
 
 SHOWN = ("ndcg@10", "recall@10", "hit_rate@10", "mrr@10", "coverage@10", "novelty@10")
 MAP_ITEMS = 2_000
@@ -21,6 +22,7 @@ PROTOCOLS = {
     "T": "one cut in time: the oldest events train, the next validate, the newest test",
     "TU": "each user's own timeline cut, the latest to test",
     "L": "each user's last event is test, the one before validation",
+    "G": "one cut in time: the newest events are the test, and each of its users' last one is to be found",
     "R": "each user's events divided at random",
     "C": "items that training never saw, ranked by their content alone",
     "C-all": "items that training never saw, ranked among all others",
@@ -35,8 +37,8 @@ def metrics_shown(results: Mapping[str, Evaluation]) -> tuple[str, ...]:
 
 
 def table_rows(results: Mapping[str, Evaluation]) -> list[dict]:
-    """Plain data for the table: every ranker beside ours, with paired differences."""
-    return comparison(results, metrics_shown(results), against=MODEL_NAME)
+    """Plain data for the table: every ranker beside ours, which stands first, with paired differences."""
+    return comparison(results, metrics_shown(results), against=next(iter(results)))
 
 
 def print_table(rows: Sequence[dict], protocol: str) -> None:
@@ -61,7 +63,7 @@ def print_table(rows: Sequence[dict], protocol: str) -> None:
             if cell["standard_error"] is not None:
                 text += f" ±{cell['standard_error']:.3f}".replace("0.", ".")
             cells.append(f"[bold]{text}[/bold]" if cell["mean"] == best.get(metric) else text)
-        table.add_row(f"[bold]{row['name']}[/bold]" if row["name"] == MODEL_NAME else row["name"], *cells)
+        table.add_row(f"[bold]{row['name']}[/bold]" if row is first else row["name"], *cells)
     Console(highlight=False, width=None if _wide() else 140).print(table)
 
 
@@ -101,28 +103,33 @@ def report_of(
     results: Mapping[str, Evaluation],
     history: Sequence[Mapping[str, Any]],
     recommender: Recommender,
-    vectors: np.ndarray,
+    vectors: np.ndarray | None,
     *,
     users: Sequence[str],
     command: str,
     notice: str = "",
 ) -> Report:
-    """Everything the HTML report shows, as plain data. vectors: float32 [items, dim], for the map."""
+    """Everything the HTML report shows, as plain data.
+
+    results: ours first. history: of training, as `jaxrec.train.logs.read_metrics` gives it; empty where nothing was
+    trained. vectors: float32 [items, dim], for the map; None leaves it out.
+    """
     experiment, dataset, holdout = prepared.experiment, prepared.dataset, prepared.holdout
     counts = holdout.counts()
-    ours = results[MODEL_NAME]
-    metric = metrics_shown(results)[0]
+    name, ours = next(iter(results.items()))
+    metric, method = metrics_shown(results)[0], experiment.method
+    watched = method.watched(dataset.num_items) if isinstance(method, Trained) else metric
     rows = tuple(
         Row(
             row["name"],
             {name: (c["mean"], c["low"], c["high"]) for name, c in row["metrics"].items() if c["mean"] is not None},
-            ours=row["name"] == MODEL_NAME,
+            ours=row["name"] == name,
         )
         for row in table_rows(results)
     )
     protocol = PROTOCOLS.get(holdout.name, holdout.name)
     summary = (
-        f"A two-tower recommender with profile heads was trained on {counts['train']:,} of "
+        f"{name} learned from {counts['train']:,} of "
         f"{len(dataset.interactions):,} events of {dataset.num_users:,} users and {dataset.num_items:,} items "
         f"({experiment.name}), and judged on {counts['positives']:,} held-out choices of {counts['users']:,} users: "
         f"{protocol}. Every item of {counts['candidates']:,} candidates is ranked; what a user has is left out.",
@@ -142,11 +149,11 @@ def report_of(
         ),
         cleaning=tuple(prepared.report.lines()),
         comparison=rows,
-        curves=_points(history, experiment.train.metric),
-        curve_metric=experiment.train.metric,
+        curves=_points(history, watched),
+        curve_metric=watched,
         segments=_segments(ours, metric),
-        spread=tuple(_spread(name, result) for name, result in results.items()),
-        items=_map_items(prepared, vectors),
+        spread=tuple(_spread(other, result, other == name) for other, result in results.items()),
+        items=() if vectors is None else _map_items(prepared, vectors),
         cards=tuple(_card(prepared, recommender, user) for user in users),
         profiles=tuple(_profile(recommender, user) for user in users[:1]),
     )
@@ -180,9 +187,9 @@ def _interval(row: Mapping[str, Any]) -> tuple[float, float | None, float | None
     return (mean, None, None) if error is None else (mean, mean - 1.96 * error, mean + 1.96 * error)
 
 
-def _spread(name: str, result: Evaluation) -> Spread:
+def _spread(name: str, result: Evaluation, ours: bool) -> Spread:
     k = result.ks[0]
-    return Spread(name, result[f"coverage@{k}"], result[f"popularity@{k}"], ours=name == MODEL_NAME)
+    return Spread(name, result[f"coverage@{k}"], result[f"popularity@{k}"], ours=ours)
 
 
 def _map_items(prepared: Prepared, vectors: np.ndarray) -> tuple[MapItem, ...]:
@@ -208,5 +215,5 @@ def _card(prepared: Prepared, recommender: Recommender, user: str) -> Card:
 
 def _profile(recommender: Recommender, user: str) -> Profile:
     found = recommender.profile(user=user)
-    tags = tuple(Tag(t.tag, t.weight, tuple(e.title or e.item_id for e in t.evidence[:3])) for t in found.tags)
+    tags = tuple(Tag(t.tag, t.weight, tuple(e.title or e.item_id for e in t.evidence[:3]), t.kind) for t in found.tags)
     return Profile(f"user {user}", tags)

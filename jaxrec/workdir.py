@@ -99,7 +99,7 @@ def claim(experiment: Experiment, data: str, workdir: Path) -> None:
 
 
 def _trained(workdir: Path) -> bool:
-    return (workdir / RESULTS).is_file() or any(p.name.isdigit() for p in (workdir / CHECKPOINTS).glob("*"))
+    return (workdir / RESULTS).is_file() or any(p.name.isdigit() for p in workdir.glob(f"**/{CHECKPOINTS}/*"))
 
 
 def check_same_data(data: str, workdir: Path) -> None:

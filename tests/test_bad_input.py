@@ -282,12 +282,15 @@ def test_options_that_a_message_names_let_the_run_go_on(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"train__metric": "ngcd@10"}, "train.metric='ngcd@10' is not measured; did you mean 'ndcg@10'?"),
-        ({"train__metric": "ndcg@7"}, "train.metric='ndcg@7' is not measured"),
-        ({"train__keep": 1}, "train.keep=1: keep at least 2"),
-        ({"train__batch_size_global": 33, "train__accumulate": 2}, "train.batch_size_global=33 does not divide by 2"),
-        ({"optimizer__schedule": "sine"}, "optimizer.schedule"),
-        ({"task__fine_tune": "jaxrec.tasks.retrieval:FineTune"}, "task.fine_tune needs a BERT encoder"),
+        ({"method__train__metric": "ngcd@10"}, "train.metric='ngcd@10' is not measured; did you mean 'ndcg@10'?"),
+        ({"method__train__metric": "ndcg"}, "train.metric='ndcg' is not measured"),
+        ({"method__train__keep": 1}, "train.keep=1: keep at least 2"),
+        (
+            {"method__train__batch_size_global": 33, "method__train__accumulate": 2},
+            "train.batch_size_global=33 does not divide by 2",
+        ),
+        ({"method__optimizer__schedule": "sine"}, "optimizer.schedule"),
+        ({"method__task__fine_tune": "jaxrec.tasks.retrieval:FineTune"}, "task.fine_tune needs a BERT encoder"),
     ],
 )
 def test_options_that_cannot_be_leave_nothing_behind(tmp_path, options, message):

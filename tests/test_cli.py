@@ -39,7 +39,7 @@ def mine(folder):
 
 def options(folder) -> dict:
     tables = {"interactions": "theirs.csv", "catalog": "items.csv", "users": "users.csv"}
-    return {f"source__{name}": folder / file for name, file in tables.items()} | {"train__num_steps": 200}
+    return {f"source__{name}": folder / file for name, file in tables.items()} | {"method__train__num_steps": 200}
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +82,9 @@ TRAIN = ["train", "--config", "configs/your_data.py", "--workdir", "w"]
         (["train", "--confg", "x.py"], "No such option: --confg. Did you mean --config?"),
         (["recommend", "--histroy", "a"], "No such option: --histroy. Did you mean --history?"),
         (["train", "--config", "configs/your_dta.py", "--workdir", "w"], "did you mean 'your_data.py'?"),
-        ([*TRAIN, "--set", "trian.keep=3"], "Experiment has no field 'trian'; did you mean 'train'?"),
-        ([*TRAIN, "--set", "train.kep=3"], "Train has no field 'kep'; did you mean 'keep'?"),
-        ([*TRAIN, "--set", "train.keep=few"], "train.keep=few"),
+        ([*TRAIN, "--set", "methd.label=x"], "Experiment has no field 'methd'; did you mean 'method'?"),
+        ([*TRAIN, "--set", "method.train.kep=3"], "Train has no field 'kep'; did you mean 'keep'?"),
+        ([*TRAIN, "--set", "method.train.keep=few"], "method.train.keep=few"),
         ([*TRAIN, "--map", "item_id"], "--map 'item_id': write it as ours=theirs, such as item_id=movieId"),
         (TRAIN, "no interactions: say where the log lies with --set source.interactions=log.csv"),
         (["data", "get", "ml-100"], "ml-100k"),
@@ -349,7 +349,7 @@ def test_a_finished_run_says_so_and_another_config_is_refused(mine, folder):
     said = train(mine, "--map", "item_id=movieId", **options(folder))
     assert said.code == 0 and "done already" in said.out and "step " not in said.err
     assert "Recommendations for user" in said.out and "report:" in said.out
-    said = train(mine, "--map", "item_id=movieId", **options(folder) | {"train__num_steps": 201})
+    said = train(mine, "--map", "item_id=movieId", **options(folder) | {"method__train__num_steps": 201})
     assert said.code == 2 and "train.num_steps was 200 and is now 201" in said.error
 
 

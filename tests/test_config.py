@@ -188,9 +188,9 @@ def test_a_class_may_lie_in_a_file_beside():
     [
         ("holdout=RandmPerUser", "RandomPerUser"),
         ("holdout=Gven", "Given"),
-        ("task.model.scorer=Dott", "Dot"),
-        ("task.model.scorer=Cosin", "Cosine"),
-        ("task.loss=Softmx", "FullSoftmax"),
+        ("method.task.model.scorer=Dott", "Dot"),
+        ("method.task.model.scorer=Cosin", "Cosine"),
+        ("method.task.loss=Softmx", "FullSoftmax"),
     ],
 )
 def test_a_class_that_is_not_there_names_the_nearest_beside(assignment, meant):
@@ -201,7 +201,10 @@ def test_a_class_that_is_not_there_names_the_nearest_beside(assignment, meant):
 
 def test_a_scorer_in_a_file_of_its_own_is_named_by_its_class():
     experiment = config.load_config(Path(__file__).parents[1] / "configs" / "your_data.py")
-    assert type(config.override(experiment, ["task.model.scorer=Cosine"]).task.model.scorer).__name__ == "Cosine"
+    assert (
+        type(config.override(experiment, ["method.task.model.scorer=Cosine"]).method.task.model.scorer).__name__
+        == "Cosine"
+    )
 
 
 def test_an_annotation_that_cannot_be_resolved_is_no_hindrance(toys):

@@ -98,12 +98,12 @@ def test_a_report_that_needs_no_network(movielens):
 
 
 def test_refit_trains_once_more_for_as_long_as_validation_found_best(folder, tmp_path):
-    options = tables(folder) | {"holdout": "RandomPerUser", "holdout__refit": "true", "train__num_steps": 60}
+    options = tables(folder) | {"holdout": "RandomPerUser", "holdout__refit": "true", "method__train__num_steps": 60}
     said = train(tmp_path / "run", **options)
     assert said.code == 0, said.err
     logged = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     best = max((e for e in logged if e["split"] == "valid"), key=lambda e: e["ndcg@10"])["step"]
-    assert f"refit: once more on train and validation, {best} steps" in said.out
+    assert f"refit: once more on train and validation\ntraining: {best} steps of" in said.out
     again = [json.loads(line) for line in (tmp_path / "run/refit/metrics.jsonl").read_text().splitlines()]
     assert again[-1]["step"] == best and {e["split"] for e in again} == {"train"}
     found = results(tmp_path / "run")
@@ -120,7 +120,7 @@ def test_refit_trains_once_more_for_as_long_as_validation_found_best(folder, tmp
 
 @pytest.mark.parametrize("holdout, name", [("LeaveLastOut", "L"), ("ColdItems", "C"), ("TimePerUser", "TU")])
 def test_other_holdouts(folder, tmp_path, holdout, name):
-    lists = {"ks": "[5]", "train__metric": "ndcg@5", "train__num_steps": 100}
+    lists = {"ks": "[5]", "method__train__metric": "ndcg@5", "method__train__num_steps": 100}
     said = train(tmp_path / "run", **tables(folder), **lists, holdout=holdout)
     assert said.code == 0, said.err
     found = results(tmp_path / "run")
@@ -182,7 +182,7 @@ def test_users_who_are_known_by_their_words_alone(folder, tmp_path):
     words = {user: " ".join(draw.permutation(said_of[taste])[:6]) for user, taste in favourite.items()}
     write_csv(tmp_path / "users.csv", [{"user_id": user, "about": f"I like {words[user]}"} for user in words])
     options = tables(folder) | {f"source__{name}": tmp_path / f"{file}.csv" for name, file in FILES.items()}
-    said = train(tmp_path / "run", **options, train__num_steps=200)
+    said = train(tmp_path / "run", **options, method__train__num_steps=200)
     assert said.code == 0, said.err
     recommender = Recommender.load(tmp_path / "run/artifact")
     assert recommender.manifest.user_text == 64

@@ -15,7 +15,11 @@ from jaxrec.serve.recommender import Recommender
 
 CONFIG = own_data.ROOT / "configs" / "movielens_100k.py"
 OPTIONS = own_data.sets(
-    encoder="BagOfWords", optimizer="SGD", optimizer__learning_rate=0.3, holdout__refit="false", train__num_steps=10
+    encoder="BagOfWords",
+    method__optimizer="SGD",
+    method__optimizer__learning_rate=0.3,
+    holdout__refit="false",
+    method__train__num_steps=10,
 )
 """No weights to fetch, and an optimizer that does not amplify rounding."""
 
@@ -99,7 +103,7 @@ def test_one_artifact_and_one_voice(said, one):
     found = sorted(str(path.relative_to(workdir)) for path in workdir.rglob("*") if "tensorboard" not in str(path))
     assert not [name for name in found if "partial" in name or "tmp" in name]
     assert {path.name for path in workdir.iterdir()} == {path.name for path in one.iterdir()}
-    assert "10 steps of 32 users on 2 cpu devices" in first and "Recommendations for user" in first
+    assert "10 steps of 32 examples on 2 cpu devices" in first and "Recommendations for user" in first
     assert "Recommendations for user" not in second and "step " not in second
     assert len(Recommender.load(workdir / "artifact").recommend("1", k=10)) == 10
 

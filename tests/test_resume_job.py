@@ -14,7 +14,12 @@ from own_data import jaxrec, train
 from safetensors.numpy import load_file
 
 MESHES = {1: {"mesh__data": 1}, 8: {"mesh__data": 4, "mesh__model": 2}}
-OPTIONS = {"train__num_steps": 60, "train__log_every": 1, "train__checkpoint_every": 7, "train__evaluate_every": 20}
+OPTIONS = {
+    "method__train__num_steps": 60,
+    "method__train__log_every": 1,
+    "method__train__checkpoint_every": 7,
+    "method__train__evaluate_every": 20,
+}
 TIMES = ("seconds", "steps_per_second")
 
 
@@ -170,14 +175,20 @@ def test_a_run_that_lost_its_results_is_only_judged_again(tmp_path, tables, alon
 
 
 def test_another_config_is_refused(tables, alone):
-    said = train(alone(1), **tables, **OPTIONS, **MESHES[1], optimizer__peak_learning_rate=0.5)
+    said = train(alone(1), **tables, **OPTIONS, **MESHES[1], method__optimizer__peak_learning_rate=0.5)
     assert said.code == 2
-    assert "holds another experiment: optimizer.peak_learning_rate was 0.003 and is now 0.5" in said.error
+    assert "holds another experiment: method.optimizer.peak_learning_rate was 0.003 and is now 0.5" in said.error
 
 
 def test_how_it_runs_and_what_it_is_compared_with_may_differ(tmp_path, tables, alone):
     copy_unfinished(alone(1), tmp_path / "run")
-    other = {"name": "renamed", "baselines": "[]", "train__log_every": 7, "train__keep": 5, "mesh__data": 2}
+    other = {
+        "name": "renamed",
+        "baselines": "[]",
+        "method__train__log_every": 7,
+        "method__train__keep": 5,
+        "mesh__data": 2,
+    }
     said = train(tmp_path / "run", **tables, **(OPTIONS | other))
     assert said.code == 0 and "already done: 60 steps" in said.err
     found = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -193,7 +204,11 @@ def test_an_address_is_no_workdir(tmp_path, monkeypatch, verb):
 
 
 def test_a_loss_that_is_not_finite_is_exit_3(tmp_path, tables):
-    options = {"optimizer": "SGD", "optimizer__learning_rate": 1e20, "train__checkpoint_every": 1}
+    options = {
+        "method__optimizer": "SGD",
+        "method__optimizer__learning_rate": 1e20,
+        "method__train__checkpoint_every": 1,
+    }
     said = train(tmp_path / "run", **tables, **(OPTIONS | options), **MESHES[1])
     assert said.code == 3
     assert "is not finite (" in said.error and "the last good checkpoint is step" in said.error
@@ -201,14 +216,18 @@ def test_a_loss_that_is_not_finite_is_exit_3(tmp_path, tables):
 
 
 def test_an_option_that_keeps_the_first_step_from_running_can_be_mended(tmp_path, tables):
-    said = train(tmp_path / "run", **tables, train__num_steps=4)
+    said = train(tmp_path / "run", **tables, method__train__num_steps=4)
     assert said.code == 2 and "optimizer.warmup_steps=5 fills the run of 4 steps" in said.error
-    said = train(tmp_path / "run", **tables, train__num_steps=6)
+    said = train(tmp_path / "run", **tables, method__train__num_steps=6)
     assert said.code == 0, said.err
 
 
 def test_a_refit_keeps_the_schedule_though_warming_up_takes_longer_than_the_best_step(tmp_path, tables):
-    options = OPTIONS | {"optimizer__warmup_steps": 59, "train__log_every": 10, "train__higher_is_better": "false"}
+    options = OPTIONS | {
+        "method__optimizer__warmup_steps": 59,
+        "method__train__log_every": 10,
+        "method__train__higher_is_better": "false",
+    }
     said = train(tmp_path / "run", **tables, **options, **MESHES[1], holdout="RandomPerUser", holdout__refit="true")
     assert said.code == 0, said.err
     rates = [
@@ -216,5 +235,5 @@ def test_a_refit_keeps_the_schedule_though_warming_up_takes_longer_than_the_best
         for path in (tmp_path / "run", tmp_path / "run" / "refit")
     ]
     best = min((e for e in log(tmp_path / "run") if e["split"] == "valid"), key=lambda e: e["ndcg@10"])["step"]
-    assert f"once more on train and validation, {best} steps" in said.out and max(rates[1]) == best < 59
+    assert f"training: {best} steps of" in said.out and max(rates[1]) == best < 59
     assert rates[1] == {step: rate for step, rate in rates[0].items() if step <= best}

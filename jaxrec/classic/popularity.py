@@ -36,6 +36,7 @@ def _ranker(score: np.ndarray) -> PopularityRanker:
 class Popular:
     """The number of users who have the item."""
 
+    reads_text: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {}
 
     @property
@@ -56,6 +57,7 @@ class RecentPopular:
 
     days: float = 14.0
 
+    reads_text: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {"days": (1.0, 2.0, 4.0, 7.0, 14.0, 30.0, 60.0, 120.0)}
 
     @property

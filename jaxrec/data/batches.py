@@ -1,13 +1,22 @@
 """Examples to batches through grain: shuffled by epoch, sharded by host, restartable at any step."""
 
+from typing import Any, Protocol
+
 import numpy as np
 
-from jaxrec.data.examples import Batch, ExampleSource
+
+class Source(Protocol):
+    """Random-access examples over columns in memory."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, which: np.ndarray, rng: np.random.Generator) -> Any:
+        """The examples at positions `which` int64 [batch] as a NamedTuple of numpy arrays [batch, ...], the same shapes
+        for every batch of that size; all that is random is drawn from `rng`."""
+        ...
 
 
-def make_batches(
-    source: ExampleSource, batch_size_global: int, seed: int, *, process_index: int = 0, process_count: int = 1
-):
+def make_batches(source: Source, batch_size_global: int, seed: int, *, process_index: int = 0, process_count: int = 1):
     """An endless grain iterator of this host's share of each global batch, with exact `get_state` and `set_state`.
 
     The global batch depends on the seed and the step alone, whatever the number of hosts: every host draws the same
@@ -20,9 +29,9 @@ def make_batches(
     share = batch_size_global // process_count
     mine = slice(process_index * share, (process_index + 1) * share)
 
-    def gather(which: np.ndarray, rng: np.random.Generator) -> Batch:
+    def gather(which: np.ndarray, rng: np.random.Generator) -> Any:
         whole = source.gather(np.asarray(which), rng)
-        return Batch(*(column[mine] for column in whole))
+        return type(whole)(*(column[mine] for column in whole))
 
     few = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)  # a read is a whole batch: megabytes
     examples = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat(None)

@@ -8,7 +8,14 @@ import numpy as np
 
 from jaxrec.data.dataset import Dataset
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.leaks import check_cold_items, check_disjoint, check_time_order, check_user_time_order, pairs_of
+from jaxrec.data.leaks import (
+    check_cold_items,
+    check_disjoint,
+    check_periods,
+    check_time_order,
+    check_user_time_order,
+    pairs_of,
+)
 from jaxrec.data.timestamps import show
 from jaxrec.errors import DataError
 
@@ -20,7 +27,9 @@ class Holdout:
     """Three parts of one log, which items may be recommended in each judgement, and to whom.
 
     valid_candidates, test_candidates: bool [items]. known_users: bool [users], those with a training row; only they
-    are judged. name: of the protocol ("T", "R", ...). notes: for the report.
+    are judged. name: of the protocol ("T", "R", ...). notes: for the report. valid_before, test_before: rows of the
+    same period as what is judged, that come before it: known when asked, and trained on when the period is over; None
+    where a rule has no such rows.
     After `refit()` train holds train and validation, and validation is empty; what is judged stays the same.
     """
 
@@ -32,15 +41,22 @@ class Holdout:
     known_users: np.ndarray
     name: str = ""
     notes: tuple[str, ...] = ()
+    valid_before: Interactions | None = None
+    test_before: Interactions | None = None
 
     def refit(self) -> "Holdout":
         """Train on train and validation together; the test stays the same."""
-        train = self.train.then(self.valid).by_time()
-        return replace(self, train=train, valid=self.valid.take(np.zeros(0, np.int64)))
+        train = self._until_test().by_time()
+        return replace(self, train=train, valid=self.valid.take(np.zeros(0, np.int64)), valid_before=None)
+
+    def _until_test(self) -> Interactions:
+        return _joined(self.train, self.valid_before, self.valid)
 
     def history(self, part: Part = "test") -> Interactions:
         """What is known, and left out as seen, when `part` is judged: train, and for the test validation too."""
-        return self.train if part == "valid" else self.train.then(self.valid)
+        if part == "valid":
+            return _joined(self.train, self.valid_before)
+        return _joined(self._until_test(), self.test_before)
 
     def candidates(self, part: Part = "test") -> np.ndarray:
         return self.valid_candidates if part == "valid" else self.test_candidates
@@ -129,6 +145,35 @@ class LeaveLastOut:
         from_end = lengths - 1 - _place_in_user(log)
         part = np.where(lengths < 3, 0, np.select([from_end == 0, from_end == 1], [2, 1], 0))
         return _per_user(log, part, dataset, "L")
+
+
+@dataclass(frozen=True)
+class TimeLastOut:
+    """G: one cut through all rows by time, and each test user's last item is to be found ("Time to Split", Gusak et
+    al., RecSys 2025: global temporal split, last target); validation alike in the period before.
+
+    The cut is the moment of the row at the quantile, so that rows of one moment stay together. What a user does in the
+    period before the last row is known when asked, and no row of training. Leak rule: no training row is as late as a
+    row of the validation period, none of these as late as one of the test period; a user's target comes last. All
+    items are candidates; users need a training row.
+    """
+
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    refit: bool = False
+
+    def __call__(self, dataset: Dataset) -> Holdout:
+        log = _timed(dataset, "TimeLastOut")
+        moments = log.timestamps[
+            np.array(_cuts(len(log), self.valid_fraction, self.test_fraction)).clip(0, len(log) - 1)
+        ]
+        period = (log.timestamps >= moments[0]).astype(np.int8) + (log.timestamps >= moments[1])
+        periods = [log.take(period == p) for p in range(3)]
+        check_periods(periods)
+        (valid_before, valid), (test_before, test) = (_last_rows(part, dataset) for part in periods[1:])
+        everything = _in_log(dataset)
+        holdout = holdout_of((periods[0], valid, test), everything, everything, dataset, "G")
+        return replace(holdout, valid_before=valid_before, test_before=test_before)
 
 
 @dataclass(frozen=True)
@@ -267,6 +312,22 @@ def _per_user(log: Interactions, part: np.ndarray, dataset: Dataset, name: str) 
     check_user_time_order(parts, dataset)
     check_disjoint(parts, dataset)
     return holdout_of(parts, everything, everything, dataset, name)
+
+
+def _last_rows(period: Interactions, dataset: Dataset) -> tuple[Interactions, Interactions]:
+    """(all that comes before, each user's last row); the period is sorted by time, and ties keep file order."""
+    lengths = np.bincount(period.user_rows, minlength=dataset.num_users)[period.user_rows]
+    last = _place_in_user(period) == lengths - 1
+    before, targets = period.take(~last), period.take(last)
+    check_user_time_order((before, before.take(np.zeros(0, np.int64)), targets), dataset)
+    return before, targets
+
+
+def _joined(*parts: Interactions | None) -> Interactions:
+    first, *rest = (part for part in parts if part is not None)
+    for part in rest:
+        first = first.then(part)
+    return first
 
 
 def _place_in_user(log: Interactions) -> np.ndarray:

@@ -26,6 +26,15 @@ def check_time_order(parts: Sequence[Interactions]) -> None:
             raise DataError(f"the holdout leaks: {before} ends at {show(ends)}, after {after} begins at {show(begins)}")
 
 
+def check_periods(parts: Sequence[Interactions]) -> None:
+    """As `check_time_order`, and no moment stands in two parts."""
+    check_time_order(parts)
+    named = [(name, part) for name, part in zip(PARTS, parts, strict=True) if len(part)]
+    for (before, early), (after, late) in zip(named, named[1:], strict=False):
+        if (moment := early.timestamps.max()) == late.timestamps.min():
+            raise DataError(f"the holdout leaks: {before} and {after} both have rows at {show(moment)}")
+
+
 def check_user_time_order(parts: Sequence[Interactions], dataset: Dataset) -> None:
     """No user has a row in one part that is later than a row in the next."""
     for early, late in ((parts[0], parts[1]), (parts[1], parts[2]), (parts[0], parts[2])):

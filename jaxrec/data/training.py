@@ -1,6 +1,7 @@
 """What a method learns from."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ class TrainingData:
     text: float32 [items, dim], unit vectors of the item texts, or None where nothing is read; user_text: float32
     [users, dim], of the users' own words, or None. holdout: the split that `train` is a part of, for methods that
     stop early on its validation part; None where there is nothing but `train`. rule: how that split was cut, for
-    methods that cut `train` once more in the same way.
+    methods that cut `train` once more in the same way. encoder: the loaded text encoder, for methods that train it
+    along; None where there is none.
     """
 
     dataset: Dataset
@@ -25,6 +27,7 @@ class TrainingData:
     user_text: np.ndarray | None = None
     holdout: Holdout | None = None
     rule: HoldoutRule | None = None
+    encoder: Any = None
 
     @property
     def has_text(self) -> bool:

@@ -72,7 +72,7 @@ def place_batch(batch: PyTree, mesh: Mesh, strategy: Strategy = "jit") -> PyTree
         if not np.shape(leaf) or np.shape(leaf)[0] % local:
             raise UserError(
                 f"batch leaf {name!r} {list(np.shape(leaf))} does not divide over the {local} devices of the data axis "
-                f"here: make train.batch_size_global a multiple of {mesh.shape[DATA]}"
+                f"here: make method.train.batch_size_global a multiple of {mesh.shape[DATA]}"
             )
     if strategy == "pmap":
         batch = jax.tree.map(lambda x: x.reshape(local, x.shape[0] // local, *x.shape[1:]), batch)

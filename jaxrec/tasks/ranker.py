@@ -1,6 +1,6 @@
 """The trained two-tower model as a ranker."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -18,12 +18,16 @@ PyTree = Any
 
 @dataclass(frozen=True)
 class TwoTowerRanker:
-    """items: {"vector": [items, dim], "token": [items, dim]}; shared: parameters, and what new items are placed by."""
+    """items: {"vector": [items, dim], "token": [items, dim]}; shared: parameters, and what new items are placed by.
+
+    encoder: the loaded text encoder with its trained weights, where it was trained along; it is no part of ranking.
+    """
 
     arrays: Arrays
     model: TwoTower
     neighbourhood: Neighbourhood
     history_length: int
+    encoder: Any = field(default=None, compare=False, repr=False)
 
     def user(self, arrays: Arrays, query: Query) -> Array:
         tokens = jnp.take(arrays.items["token"], jnp.maximum(query.history, 0), axis=0)

@@ -1,18 +1,25 @@
 """Learn to retrieve: the two-tower model under a ranking loss, with the profile heads' own losses beside it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from jaxrec.data.examples import Batch
+from jaxrec.data.examples import Batch, Examples, ExampleSource
+from jaxrec.data.training import TrainingData
+from jaxrec.errors import DataError
 from jaxrec.losses.ranking import binary_cross_entropy, bpr, full_softmax, holds, in_batch_softmax
+from jaxrec.method import Between, Ranges
 from jaxrec.models.towers import ItemTable
 from jaxrec.models.two_tower import TwoTower
 from jaxrec.ranker import Query
+from jaxrec.tasks.item_table import SMALL_CATALOG, Neighbourhood, item_table
+from jaxrec.tasks.ranker import TwoTowerRanker, two_tower_ranker
+from jaxrec.tasks.task import Sizes, Task
 
 PyTree = Any
 
@@ -99,6 +106,8 @@ class Retrieval:
 
     loss: the ranking loss. profile_weight: weight of the heads' own losses beside it. l2: weight of the sum of squares
     of all parameters, which keeps small data from being learned by heart. fine_tune: None keeps the encoder frozen.
+    examples: how histories are cut into what is read and what is predicted. neighbourhood: the text neighbours that
+    item towers may read.
     """
 
     model: TwoTower = TwoTower()
@@ -106,6 +115,74 @@ class Retrieval:
     profile_weight: float = 0.1
     l2: float = 0.0
     fine_tune: FineTune | None = None
+    examples: Examples = Examples()
+    neighbourhood: Neighbourhood = Neighbourhood()
+
+    constant_rules: ClassVar = ITEM_RULES
+    ranges: ClassVar[Ranges] = {
+        "l2": Between(1e-6, 1e-3, log=True),
+        "model.user.dropout": (0.0, 0.1, 0.2, 0.3, 0.5),
+        "model.item.id_dropout": (0.0, 0.1, 0.2, 0.3, 0.5),
+        "examples.half_life_days": (None, 4.0, 14.0, 60.0),
+    }
+
+    @property
+    def reads_text(self) -> bool:
+        """The vectors of a frozen encoder, that is; one that is trained along reads tokens."""
+        return self.fine_tune is None
+
+    def on(self, data: TrainingData) -> Task:
+        """Itself, or with the encoder that is trained along. Raises UserError where that cannot be."""
+        from jaxrec.tasks.tuning import tuned_for
+
+        return (
+            tuned_for(self, data.encoder, data.dataset.catalog.texts.to_pylist())
+            if self.fine_tune is not None
+            else self
+        )
+
+    def constants(self, data: TrainingData) -> ItemTable:
+        features = data.dataset.catalog.features.values
+        text = data.text if data.has_text else np.zeros((data.dataset.num_items, 0), np.float32)
+        return item_table(data.train, text, features, self.neighbourhood)
+
+    def source(self, data: TrainingData) -> ExampleSource:
+        users, items = data.dataset.num_users, data.dataset.num_items
+        text = np.zeros((users, 0), np.float32) if data.user_text is None else data.user_text
+        features = data.dataset.users.features.values
+        source = ExampleSource.of(self.examples, data.train, users, items, features, text)
+        if not len(source):
+            raise DataError("no user has two training events, so there is nothing to predict from; hold out less")
+        return source
+
+    def ranker(self, params: PyTree, constants: ItemTable) -> TwoTowerRanker:
+        return two_tower_ranker(self.model, params, constants, self.neighbourhood, self.examples.history_length)
+
+    def shapes(self, sizes: Sizes, batch_size: int) -> tuple[ItemTable, Batch]:
+        def of(dtype, *shape):
+            return jax.ShapeDtypeStruct(shape, dtype)
+
+        items, count = sizes.items, self.neighbourhood.count_for(sizes.items) if sizes.text else 0
+        spelt_out = count > 0 and items <= SMALL_CATALOG
+        table = ItemTable(
+            text=of(np.float32, items, sizes.text),
+            features=of(np.float32, items, sizes.item_features),
+            warm=of(np.bool_, items),
+            neighbours=of(np.int32, items, 0 if spelt_out else count),
+            neighbour_weights=of(np.float32, items, items if spelt_out else count),
+            tokens=of(np.int32, items, sizes.tokens),
+        )
+        length, targets = self.examples.history_length, self.examples.num_targets
+        return table, Batch(
+            history=of(np.int32, batch_size, length),
+            weights=of(np.float32, batch_size, length),
+            ages=of(np.float32, batch_size, length),
+            features=of(np.float32, batch_size, sizes.user_features),
+            text=of(np.float32, batch_size, sizes.text),
+            targets=of(np.int32, batch_size, targets),
+            target_weights=of(np.float32, batch_size, targets),
+            log_q=of(np.float32, batch_size, targets),
+        )
 
     def init(self, key: Array, constants: ItemTable, batch: Batch) -> PyTree:
         rows = None if isinstance(self.loss, FullSoftmax) else jnp.zeros((1,), jnp.int32)

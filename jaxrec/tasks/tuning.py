@@ -3,34 +3,66 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxrec.data.examples import Batch, ExampleSource
+from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.models.encoders.bert import Bert, trainable_mask
 from jaxrec.models.encoders.tuned import TunedBert
 from jaxrec.models.towers import ItemTable
-from jaxrec.tasks.retrieval import Retrieval
+from jaxrec.tasks.item_table import item_table
+from jaxrec.tasks.ranker import TwoTowerRanker
+from jaxrec.tasks.retrieval import ITEM_RULES, Retrieval
+from jaxrec.tasks.task import Sizes
 
 PyTree = Any
 ROWS = 256  # texts encoded at a time once training is done
 HOW_TRAINED = ("dropout", "attention_dropout", "dtype", "remat", "init_scale")  # what a config may say otherwise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tuned:
     """A task whose item tower reads tokens through a trained encoder, and the way in and out of it.
 
-    tokens: int32 [items, tokens]. params: the pretrained encoder.
+    tokens: int32 [items, tokens]. loaded: the text encoder as it was pretrained.
     """
 
     task: Retrieval
     tokens: np.ndarray
-    params: PyTree
+    loaded: Any
+
+    constant_rules: ClassVar = ITEM_RULES
+    reads_text: ClassVar[bool] = False
+
+    def constants(self, data: TrainingData) -> ItemTable:
+        nothing = np.zeros((len(self.tokens), 0), np.float32)  # the tower reads tokens
+        features = data.dataset.catalog.features.values
+        return item_table(data.train, nothing, features, self.task.neighbourhood, self.tokens)
+
+    def source(self, data: TrainingData) -> ExampleSource:
+        return self.task.source(data)
+
+    def init(self, key: jax.Array, constants: ItemTable, batch: Batch) -> PyTree:
+        return self.task.init(key, constants, batch)
+
+    def gradients(
+        self, params: PyTree, constants: ItemTable, batch: Batch, key: jax.Array, *, axis_name: str | None = None
+    ) -> tuple[PyTree, dict[str, jax.Array]]:
+        return self.task.gradients(params, constants, batch, key, axis_name=axis_name)
+
+    def ranker(self, params: PyTree, constants: ItemTable) -> TwoTowerRanker:
+        """Reads the trained encoder's vectors, and brings that encoder along for the artifact."""
+        plain, kept, table = self.frozen(params, constants)
+        return replace(plain.ranker(kept, table), encoder=self.trained(params))
+
+    def shapes(self, sizes: Sizes, batch_size: int) -> tuple[ItemTable, Batch]:
+        return self.task.shapes(sizes, batch_size)
 
     @property
     def _encoder(self) -> TunedBert:
@@ -38,7 +70,7 @@ class Tuned:
 
     def warm_start(self, params: PyTree) -> PyTree:
         """Fresh parameters with the pretrained encoder in its place."""
-        return _with_encoder(params, {"bert": self.params})
+        return _with_encoder(params, {"bert": self.loaded.params})
 
     def trainable(self, params: PyTree) -> PyTree:
         """Booleans shaped like the parameters: False for the layers that stay."""
@@ -60,9 +92,9 @@ class Tuned:
         blocks = [_encoded(self._encoder, encoder, padded[start : start + ROWS], mesh) for start in starts]
         return jnp.concatenate(blocks)[: len(self.tokens)].astype(jnp.float32)
 
-    def trained(self, encoder: Any, params: PyTree) -> Any:
+    def trained(self, params: PyTree) -> Any:
         """The loaded encoder with the trained weights in it, for export."""
-        return replace(encoder, params=params["item"]["content"]["encoder"]["bert"])
+        return replace(self.loaded, params=params["item"]["content"]["encoder"]["bert"])
 
     def frozen(self, params: PyTree, table: ItemTable) -> tuple[Retrieval, PyTree, ItemTable]:
         """The same model reading vectors again: the trained encoder's."""
@@ -93,23 +125,25 @@ def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | No
         return None
     module = getattr(getattr(encoder, "encode", None), "module", None)
     if not isinstance(module, Bert):
-        raise UserError("task.fine_tune needs a BERT encoder: set encoder to a TextEncoder, and give the catalog texts")
+        raise UserError(
+            "method.task.fine_tune needs a BERT encoder: set encoder to a TextEncoder, and give the catalog texts"
+        )
     if task.model.item.content is None or task.model.item.use_neighbours or task.model.history.content is not None:
         raise UserError(
-            "task.fine_tune trains the text that the item tower reads: it needs model.item.content, and "
+            "method.task.fine_tune trains the text that the item tower reads: it needs model.item.content, and "
             "model.item.use_neighbours=false and model.history.content=none, which read the frozen vectors"
         )
     tokens = encoder.tokenizer.tokenize(texts).ids
     if task.fine_tune.max_tokens < tokens.shape[1]:
         raise UserError(
-            f"item texts have up to {tokens.shape[1]} tokens, task.fine_tune.max_tokens is "
+            f"item texts have up to {tokens.shape[1]} tokens, method.task.fine_tune.max_tokens is "
             f"{task.fine_tune.max_tokens}: raise it, or set encoder.max_length to it"
         )
     tuned = TunedBert(module, encoder.encode.pool, encoder.encode.normalize, encoder.tokenizer.pad_id)
     stated = task.model.item.content.encoder
     if stated is not None:
         tuned = _as_stated(stated, tuned)
-    return Tuned(_with_module(task, tuned), tokens.astype(np.int32), encoder.params)
+    return Tuned(_with_module(task, tuned), tokens.astype(np.int32), encoder)
 
 
 def _as_stated(stated: TunedBert, loaded: TunedBert) -> TunedBert:
@@ -120,8 +154,9 @@ def _as_stated(stated: TunedBert, loaded: TunedBert) -> TunedBert:
         for name in (f.name for f in fields(ours) if f.name not in ("parent", "name", "bert", *HOW_TRAINED)):
             if getattr(ours, name) != getattr(theirs, name):
                 raise UserError(
-                    f"task.model.item.content.encoder.{where}{name} is {getattr(ours, name)!r}, and the loaded encoder "
-                    f"has {getattr(theirs, name)!r}: make it that, or none, which takes the loaded encoder as it is"
+                    f"method.task.model.item.content.encoder.{where}{name} is {getattr(ours, name)!r}, and the loaded "
+                    f"encoder has {getattr(theirs, name)!r}: make it that, or none, which takes the loaded encoder "
+                    "as it is"
                 )
     return stated
 

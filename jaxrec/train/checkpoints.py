@@ -169,10 +169,7 @@ def restore_params(workdir: Path, params: PyTree, *, say: Callable[[str], None] 
     params: abstract arrays with shardings. Raises CheckpointError when there is no usable checkpoint.
     """
     checkpoints = Checkpoints(workdir, keep=2, say=say)
-    step = from_first(checkpoints._usable)
-    if step is None:
-        raise CheckpointError(f"no checkpoint in {checkpoints.folder}: train first, or give another workdir")
-    progress = Progress.from_json(checkpoints._about(step)["progress"])
+    step, progress = _newest(checkpoints)
     item, prefix = ("state", "params.") if progress.best_step is None else ("best", "")
     wanted = {prefix + name: x for name, x in _named(params).items()}
     arrays = checkpoints._opened().restore(
@@ -188,6 +185,21 @@ def restore_params(workdir: Path, params: PyTree, *, say: Callable[[str], None] 
     checkpoints.close()
     leaves = [arrays[prefix + name] for name in leaf_names(params, separator=".")]
     return (step if progress.best_step is None else progress.best_step), jax.tree.structure(params).unflatten(leaves)
+
+
+def saved_step(workdir: Path, *, say: Callable[[str], None] = print) -> int:
+    """The step whose parameters `restore_params` gives. Raises CheckpointError when there is no usable checkpoint."""
+    checkpoints = Checkpoints(workdir, keep=2, say=say)
+    step, progress = _newest(checkpoints)
+    checkpoints.close()
+    return step if progress.best_step is None else progress.best_step
+
+
+def _newest(checkpoints: Checkpoints) -> tuple[int, Progress]:
+    step = from_first(checkpoints._usable)
+    if step is None:
+        raise CheckpointError(f"no checkpoint in {checkpoints.folder}: train first, or give another workdir")
+    return step, Progress.from_json(checkpoints._about(step)["progress"])
 
 
 def abstract(tree: PyTree, shardings: PyTree) -> PyTree:

@@ -100,9 +100,9 @@ class RunLog:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The entries of metrics.jsonl, oldest first; a half-written last line is left out."""
-    entries = []
-    for line in (Path(workdir) / METRICS_FILE).read_text(encoding="utf-8").splitlines():
+    """The entries of metrics.jsonl, oldest first; a half-written last line is left out. None where there is no file."""
+    path, entries = Path(workdir) / METRICS_FILE, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             entries.append(json.loads(line))
         except ValueError:

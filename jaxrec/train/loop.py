@@ -59,20 +59,20 @@ class Train:
         for name in COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UserError(f"train.{name}={value} must be at least 1")
+                raise UserError(f"method.train.{name}={value} must be at least 1")
         if self.keep < 2:
             raise UserError(
-                f"train.keep={self.keep}: keep at least 2 checkpoints, so that a damaged one has one before it"
+                f"method.train.keep={self.keep}: keep at least 2 checkpoints, so that a damaged one has one before it"
             )
         if self.last_step > self.num_steps:
-            raise UserError(f"train.stop_at={self.stop_at} is past train.num_steps={self.num_steps}")
+            raise UserError(f"method.train.stop_at={self.stop_at} is past method.train.num_steps={self.num_steps}")
         if self.patience is not None and self.patience < 1:
-            raise UserError(f"train.patience={self.patience} must be at least 1, or None to never stop early")
+            raise UserError(f"method.train.patience={self.patience} must be at least 1, or None to never stop early")
         parts = mesh.shape[DATA] * self.accumulate
         if self.batch_size_global % parts:
             raise UserError(
-                f"train.batch_size_global={self.batch_size_global} does not divide by {parts} (mesh.data="
-                f"{mesh.shape[DATA]} x train.accumulate={self.accumulate}); "
+                f"method.train.batch_size_global={self.batch_size_global} does not divide by {parts} (mesh.data="
+                f"{mesh.shape[DATA]} x method.train.accumulate={self.accumulate}); "
                 f"{max(self.batch_size_global // parts, 1) * parts} would"
             )
 
@@ -256,8 +256,8 @@ class _Run:
             return next(batches)
         except StopIteration:
             raise UserError(
-                f"the data ended after {step - 1} batches and train.num_steps is {self.train.num_steps}: "
-                "let the batches repeat, or lower train.num_steps"
+                f"the data ended after {step - 1} batches and method.train.num_steps is {self.train.num_steps}: "
+                "let the batches repeat, or lower method.train.num_steps"
             ) from None
 
     def _read(self, upto: int, *, end: bool = False) -> None:
@@ -284,8 +284,8 @@ class _Run:
         losses = ", ".join(f"{name} {value}" for name, value in row.items() if "loss" in name or name == "grad_norm")
         raise DivergedError(
             f"step {step} is not finite ({losses}); {kept} in {self.checkpoints.folder}. Lower "
-            "optimizer.peak_learning_rate, lengthen optimizer.warmup_steps or set optimizer.clip_norm, in another "
-            "workdir"
+            "method.optimizer.peak_learning_rate, lengthen method.optimizer.warmup_steps or set "
+            "method.optimizer.clip_norm, in another workdir"
         )
 
     def _evaluate(self, step: int, params: PyTree, constants: PyTree) -> None:

@@ -97,11 +97,11 @@ def warmup_then(kind: str, peak: float, warmup_steps: int, num_steps: int, final
     Raises UserError for an unknown kind or a warm-up that fills the run.
     """
     if kind not in ("cosine", "linear", "constant"):
-        raise UserError(f"optimizer.schedule is {kind!r}; it must be 'cosine', 'linear' or 'constant'")
+        raise UserError(f"method.optimizer.schedule is {kind!r}; it must be 'cosine', 'linear' or 'constant'")
     if warmup_steps and warmup_steps >= num_steps:
         raise UserError(
-            f"optimizer.warmup_steps={warmup_steps} fills the run of {num_steps} steps: "
-            "make it smaller or train.num_steps larger"
+            f"method.optimizer.warmup_steps={warmup_steps} fills the run of {num_steps} steps: "
+            "make it smaller or method.train.num_steps larger"
         )
 
     def rate(step):

@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class Progress:
     def judge(self, step: int, metrics: dict[str, float], metric: str, *, higher_is_better: bool) -> bool:
         """Note an evaluation; True when it is the best so far. Raises UserError when it lacks the metric."""
         if metric not in metrics:
-            raise UserError(f"train.metric={metric!r} is not evaluated; there are: {', '.join(sorted(metrics))}")
+            raise UserError(f"method.train.metric={metric!r} is not evaluated; there are: {', '.join(sorted(metrics))}")
         metrics = {name: _jsonable(float(value)) for name, value in metrics.items()}
         self.history.append({"step": step, "split": "valid"} | metrics)
         value, best = metrics[metric], self.best_metrics.get(metric)
@@ -82,23 +83,28 @@ def unpack_position(packed: Any) -> Any:
     return base64.b64decode(packed["base64"]) if "base64" in packed else packed["json"]
 
 
-MAY_DIFFER = ("name", "baselines", "mesh", "train.log_every", "train.checkpoint_every", "train.keep")
-"""Fields of an experiment that change how it runs and not what it learns."""
+MAY_DIFFER = re.compile(
+    r"^(name|baselines|mesh)$|(^|\.)train\.(log_every|checkpoint_every|keep)$|^method(\.parts\.\d+)*\.label$"
+)
+"""Fields of an experiment that change how it runs and not what it learns; those of training wherever they stand."""
 
 
 def first_difference(saved: Any, now: Any, path: str = "") -> tuple[str, Any, Any] | None:
     """(field, saved value, present value) of the first field that differs, in the present one's order; None where what
     was trained stands for both. Both: experiments as JSON, see `jaxrec.config.to_json`.
     """
-    if path in MAY_DIFFER or saved == now:
+    if MAY_DIFFER.search(path) or saved == now:
         return None
     if isinstance(saved, dict) and isinstance(now, dict):
         for name in [*now, *[name for name in saved if name not in now]]:
             below = f"{path}.{name}" if path and name != "$class" else path or name
             if name not in saved or name not in now:
-                if below not in MAY_DIFFER:
+                if not MAY_DIFFER.search(below):
                     return below, saved.get(name), now.get(name)
             elif found := first_difference(saved[name], now[name], below):
                 return found
         return None
+    if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
+        pairs = enumerate(zip(saved, now, strict=True))
+        return next((found for i, (a, b) in pairs if (found := first_difference(a, b, f"{path}.{i}"))), None)
     return path or "experiment", saved, now

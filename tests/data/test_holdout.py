@@ -8,8 +8,23 @@ import pytest
 
 from jaxrec.data.cleaning import clean
 from jaxrec.data.dataset import index_ids
-from jaxrec.data.holdout import ColdItems, LeaveLastOut, RandomPerUser, TimeCutoff, TimePerUser, holdout_of
-from jaxrec.data.leaks import check_cold_items, check_disjoint, check_time_order, check_user_time_order, pairs_of
+from jaxrec.data.holdout import (
+    ColdItems,
+    LeaveLastOut,
+    RandomPerUser,
+    TimeCutoff,
+    TimeLastOut,
+    TimePerUser,
+    holdout_of,
+)
+from jaxrec.data.leaks import (
+    check_cold_items,
+    check_disjoint,
+    check_periods,
+    check_time_order,
+    check_user_time_order,
+    pairs_of,
+)
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.data.tables import Tables
 from jaxrec.errors import DataError
@@ -168,3 +183,53 @@ def test_cold_items_are_new_and_c_all_ranks_warm_ones_too():
     warm = set(both.test.item_rows) - set(np.flatnonzero(cold.test_candidates))
     assert warm and set(both.test.item_rows) > set(np.flatnonzero(cold.test_candidates))
     assert not set(both.train.item_rows) & set(np.flatnonzero(cold.test_candidates))
+
+
+def test_the_last_item_after_a_cut_in_time_by_hand():
+    events = [(u, i, 0) for u in "abc" for i in ("x1", "x2", "x3", "x4")]  # 12 rows of training
+    valid = [("a", "v1", 10), ("b", "v1", 11), ("a", "v2", 11)]
+    test = [("b", "t1", 20), ("a", "t1", 20), ("b", "t2", 21), ("new", "t1", 21), ("b", "t3", 21)]
+    data = dataset([*events, *valid, *test])
+    holdout = TimeLastOut(valid_fraction=3 / 20, test_fraction=5 / 20)(data)
+    assert len(holdout.train) == 12
+    assert sorted(events_of(holdout.valid, data)) == [("a", "v2"), ("b", "v1")]
+    assert events_of(holdout.valid_before, data) == [("a", "v1")]
+    assert sorted(events_of(holdout.test, data)) == [("a", "t1"), ("b", "t3"), ("new", "t1")]  # ties keep file order
+    assert events_of(holdout.test_before, data) == [("b", "t1"), ("b", "t2")]
+    assert sorted(events_of(holdout.positives(), data)) == [("a", "t1"), ("b", "t3")]  # "new" has no training row
+    assert holdout.test_candidates.all() and holdout.valid_candidates.all()
+    known = {part: set(events_of(holdout.history(part), data)) for part in ("valid", "test")}
+    assert known["valid"] == {(u, i) for u, i, _ in events} | {("a", "v1")}
+    assert known["test"] == {(u, i) for u, i, _ in [*events, *valid]} | {("b", "t1"), ("b", "t2")}
+    again = holdout.refit()
+    assert set(events_of(again.train, data)) == {(u, i) for u, i, _ in [*events, *valid]}
+    assert set(events_of(again.history(), data)) == known["test"]
+
+
+def test_no_moment_stands_on_both_sides_of_a_cut():
+    data = dataset([(u, f"i{n}", n // 4) for n, u in enumerate("abcd" * 10)])
+    holdout = TimeLastOut(valid_fraction=0.3, test_fraction=0.3)(data)
+    assert holdout.train.timestamps.max() < holdout.valid.timestamps.min()
+    assert holdout.history().timestamps.max() <= holdout.test.timestamps.min()
+    log = data.interactions
+    parts = log.take(np.arange(6)), log.take(np.arange(6, 20)), log.take(np.arange(20, 40))
+    with pytest.raises(DataError, match="train and validation both have rows at 1997-11-20 04:26:41"):
+        check_periods(parts)
+    late = dataset([("a", "x", 0), ("b", "y", 5)]).interactions
+    with pytest.raises(DataError, match="train ends at .*:45, after validation begins at"):
+        check_periods((late, late.take(np.array([0])), late))
+
+
+def test_the_last_item_after_a_cut_of_movielens():
+    data = movielens("100k")
+    holdout, cut = TimeLastOut()(data), np.sort(data.interactions.timestamps)[90_000]
+    late = data.interactions.timestamps >= cut
+    users = np.unique(data.interactions.user_rows[late])
+    assert holdout.name == "G" and len(holdout.test) == len(users)
+    assert len(holdout.test) + len(holdout.test_before) == late.sum()
+    parts = (holdout.train, holdout.valid_before, holdout.valid, holdout.test_before, holdout.test)
+    together = np.sort(np.concatenate([pairs_of(part) for part in parts]))
+    np.testing.assert_array_equal(together, np.sort(pairs_of(data.interactions)))
+    expected = np.intersect1d(users, holdout.train.user_rows)
+    np.testing.assert_array_equal(holdout.judged(), expected)
+    assert list(holdout.counts().values()) == [79_999, 197, 166, 1_682, 69, len(expected)]

@@ -199,7 +199,7 @@ REFUSED = {
     "long texts": (
         replace(plain_task(), fine_tune=FineTune(max_tokens=4)),
         ENCODER,
-        "item texts have up to 5 tokens, task.fine_tune.max_tokens is 4: raise it, or set encoder.max_length to it",
+        "have up to 5 tokens, method.task.fine_tune.max_tokens is 4: raise it, or set encoder.max_length to it",
     ),
     "another encoder": (
         plain_task(content=Content(D, Identity(D), encoder=TunedBert(BERT.clone(num_layers=3), pad_id=PAD))),

@@ -183,7 +183,7 @@ def test_data_that_ends_is_an_error(tmp_path):
             self.left -= 1
             return toy.first_batch()
 
-    with pytest.raises(UserError, match="the data ended after 2 batches and train.num_steps is 12"):
+    with pytest.raises(UserError, match="the data ended after 2 batches and method.train.num_steps is 12"):
         run(tmp_path, data=Two())
 
 
@@ -225,5 +225,5 @@ def test_stop_at_ends_a_schedule_early_and_goes_on_after_a_stop(tmp_path):
     assert (early.resumed_from, early.stopped_because) == (4, "num_steps")
     assert early.history == whole.history[:6]  # the rate climbs as it did in the whole run
     assert run(tmp_path / "short", optimizer=optimizer, train=short).traces == 0
-    with pytest.raises(UserError, match="train.stop_at=13 is past train.num_steps=12"):
+    with pytest.raises(UserError, match="train.stop_at=13 is past method.train.num_steps=12"):
         run(tmp_path / "never", train=replace(TRAIN, stop_at=13))
