@@ -73,7 +73,7 @@ def test_the_loss_is_its_formula():
 def test_planted_tastes_are_found(ranker):
     scores = np.where(HAS, -np.inf, scores_of(ranker))
     best = np.argsort(-scores, axis=1)[:, :2]
-    assert np.mean(ALIKE[np.arange(USERS)[:, None], best]) > 0.98
+    assert np.mean(ALIKE[np.arange(USERS)[:, None], best]) > 0.95
 
 
 def test_a_score_is_the_sum_of_what_the_user_has(ranker):
