@@ -1,6 +1,7 @@
 """The `jaxrec` command: one function per verb, no logic of its own. Heavy imports wait until a verb needs them."""
 
 import json
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -98,6 +99,34 @@ def evaluate(
     if out:
         text = json.dumps({name: result.to_json() for name, result in results.items()}, indent=1)
         write_atomically(out, lambda file: file.write(text.encode()))
+
+
+@app.command()
+def compare(
+    workdir: Annotated[Path, typer.Option(help="Where trials, tests, tables and pages go.")],
+    config: Annotated[Path | None, typer.Option(help="A Python file whose get_config() gives a Study.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A suite of the checkout instead, such as movielens.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Only these, by name: Ease,Popular.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Settings that each method may try on validation.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that work on methods at once.")] = 1,
+    set_: Set = [],  # noqa: B006
+    map_: Map = [],  # noqa: B006
+    debug: Annotated[bool, typer.Option(help="The config's debug version: seconds on a CPU.")] = False,
+):
+    """Compare methods: equal tuning on validation, one test, one table. Start it again to resume."""
+    from jaxrec.study.command import compare_config
+
+    compare_config(
+        config,
+        suite,
+        workdir,
+        overrides=_overrides(map_, set_),
+        methods=[name.strip() for name in (methods or "").split(",") if name.strip()],
+        trials=trials,
+        workers=workers,
+        debug=debug,
+        command=shlex.join(["jaxrec", *sys.argv[1:]]),
+    )
 
 
 @app.command()

@@ -215,5 +215,5 @@ def _card(prepared: Prepared, recommender: Recommender, user: str) -> Card:
 
 def _profile(recommender: Recommender, user: str) -> Profile:
     found = recommender.profile(user=user)
-    tags = tuple(Tag(t.tag, t.weight, tuple(e.title or e.item_id for e in t.evidence[:3])) for t in found.tags)
+    tags = tuple(Tag(t.tag, t.weight, tuple(e.title or e.item_id for e in t.evidence[:3]), t.kind) for t in found.tags)
     return Profile(f"user {user}", tags)

@@ -17,7 +17,9 @@ from jaxrec.tasks.task import bound
 from jaxrec.tasks.tuning import tuned_for
 from jaxrec.train.trained import trained_in
 
-CONFIGS = sorted((own_data.ROOT / "configs").glob("*.py"))
+CONFIGS = sorted(  # those of comparisons are tested in tests/study
+    path for path in (own_data.ROOT / "configs").glob("*.py") if not path.stem.startswith(("compare_", "suite_"))
+)
 BERT_BASE = 30_522 * 768 + 512 * 768 + 2 * 768 + 2 * 768 + 12 * (4 * (768**2 + 768) + 2 * 768 * 3072 + 3072 + 5 * 768)
 """Parameters of BERT-base without its pooler."""
 

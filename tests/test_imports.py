@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxrec"
 FILES = sorted(PACKAGE.rglob("*.py"))
-STAGES = {"data", "models", "losses", "parallel", "classic", "tasks", "evaluate", "train", "serve"}
+STAGES = {"hybrid", "data", "models", "losses", "parallel", "classic", "tasks", "evaluate", "train", "serve", "study"}
+ANY = {path.stem for path in PACKAGE.iterdir()} - {"cli"}
 # A stage may import itself, these, and the files that belong to all.
 MAY_IMPORT = {
     "data": {"files"},
@@ -25,10 +26,12 @@ MAY_IMPORT = {
     "losses": set(),
     "parallel": set(),
     "classic": {"data", "parallel", "similarity"},
+    "hybrid": {"data", "classic"},
     "tasks": {"data", "models", "losses", "similarity"},
     "evaluate": {"data", "parallel", "files"},
     "train": {"data", "parallel", "tasks", "evaluate", "files", "config"},
     "serve": {"data", "tasks", "classic", "files"},
+    "study": ANY,
     "files": set(),
     "errors": set(),
     "ranker": set(),

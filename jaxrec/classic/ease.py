@@ -1,42 +1,40 @@
-"""EASE: a linear item to item model in closed form."""
+"""EASE: a linear item to item model in closed form, of the events alone or of the items' content beside them."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxrec.classic.interaction_matrix import (
-    cooccurrence,
-    distinct_pairs,
-    history_matrix,
-    recency,
-    roomy_history_length,
-)
+from jaxrec.classic.interaction_matrix import RECENCY, cooccurrence, distinct_pairs, roomy_history_length
+from jaxrec.classic.linear import LinearRanker, check_size, inverse
+from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree
 
 MATRICES = 4  # of items x items float32, held at the peak of the fit
 
 
 @dataclass(frozen=True)
-class EaseRanker:
-    """items: {"weights": float32 [items, known items]}: row i weighs what the user has, for item i."""
+class ContentEaseRanker(LinearRanker):
+    """Places new items by their content. shared: of "text" and "features", those that were read: {"mean": float32
+    [dim], "scale": float32 [], "readout": float32 [known items, dim]}."""
 
-    arrays: Arrays
-    history_length: int
-    tau: float | None = None
-    base: float = 1.0
+    def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array | None = None) -> PyTree:
+        """What `arrays.items` holds, for new items: the weights of an item that has this content and no event.
 
-    def user(self, arrays: Arrays, query: Query) -> PyTree:
-        known = arrays.items["weights"].shape[1]
-        weights = None if self.tau is None else recency(query.history, self.tau, self.base)
-        return history_matrix(query.history, known, weights)
-
-    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return jnp.matmul(user, items["weights"].T, precision="highest")
+        text: float32 [n, dim], unit vectors or zeros; features: float32 [n, features], or None for the mean ones.
+        """
+        weights = jnp.zeros((text.shape[0], next(iter(shared.values()))["readout"].shape[0]), jnp.float32)
+        for name, given in (("text", text), ("features", features)):
+            if name in shared and given is not None:
+                part = shared[name]
+                rows = (given - part["mean"][None, :]) * part["scale"]
+                weights = weights + jnp.matmul(rows, part["readout"].T, precision="highest")
+        return {"weights": weights}
 
 
 @dataclass(frozen=True)
@@ -44,48 +42,94 @@ class Ease:
     """min |X - X B|^2 + l2 |B|^2 with diag(B) = 0, solved: P = (X^T X + l2 I)^-1, B_ij = -P_ij / P_jj, B_jj = 0 (Steck,
     WWW 2019). Scores are X B.
 
-    tau, in events: the history weighs base + exp(-rank / tau) when asked, rank 0 the latest ("EASE-recency"); None
-    weighs all alike. max_gigabytes: a catalog that needs more is refused. history_length: None for room for all.
+    content: with F the items' content, one row per feature, adds content |F - F B|^2 (collective EASE: Jeunen et al.,
+    RecSys 2020). Text vectors and features are centred, and scaled to a mean square length of one half each (of one
+    where there is one of them), so that `content` counts as so many users of each item. New items can then be placed.
+    half_life, in days: users weigh 2^(-(end of the data - their last event) / half_life); None for all alike.
+    tau, base: the events of a history weigh base + exp(-rank / tau) when asked ("EASE-recency"); see
+    `interaction_matrix.recency`. max_gigabytes: a catalog that needs more is refused. history_length: None for room
+    for all.
     """
 
     l2: float = 200.0
+    content: float = 0.0
+    half_life: float | None = None
     tau: float | None = None
     base: float = 0.1
     max_gigabytes: float = 8.0
     history_length: int | None = None
 
-    reads_text: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {
         "l2": Between(20, 5_000, log=True),
-        "tau": (None, 4.0, 6.0, 8.0, 12.0, 20.0),
-        "base": (0.05, 0.1, 0.2),
+        "content": (0.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+        "half_life": (None, 15.0, 60.0, 250.0),
+        **RECENCY,
     }
 
     @property
     def name(self) -> str:
-        return "EASE" if self.tau is None else "EASE-recency"
+        return f"EASE{'+content' if self.content else ''}{'' if self.tau is None else '-recency'}"
 
-    def fit(self, data: TrainingData, setting: Setting = HERE) -> EaseRanker:
-        """Raises UserError when the catalog is too large for an item by item matrix."""
-        items = data.dataset.num_items
-        gigabytes = MATRICES * 4 * items**2 / 1e9
-        if gigabytes > self.max_gigabytes:
-            raise UserError(
-                f"EASE over {items:,} items needs {gigabytes:,.1f} GB (items x items); max_gigabytes is "
-                f"{self.max_gigabytes:g}. Leave Ease out of the baselines, or raise max_gigabytes"
-            )
+    @property
+    def reads_text(self) -> bool:
+        return self.content > 0
+
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> LinearRanker:
+        """Raises UserError when the catalog is too large for an item by item matrix, or content is missing."""
+        items, users = data.dataset.num_items, data.dataset.num_users
+        check_size("EASE", items, items, MATRICES, self.max_gigabytes, "items x items")
         if self.l2 <= 0:
             raise UserError(f"Ease needs l2 above 0, not {self.l2:g}: without it the matrix cannot be inverted")
-        both = cooccurrence(distinct_pairs(data.train, items), data.dataset.num_users, items)
-        arrays = Arrays({}, {"weights": _solve(both, self.l2)})
+        weights = None if self.half_life is None else _user_weights(data.train, users, self.half_life)
+        both = cooccurrence(distinct_pairs(data.train, items), users, items, user_weights=weights)
         length = self.history_length or roomy_history_length(data.train)
-        return EaseRanker(arrays, length, self.tau, self.base)
+        if not self.content:
+            return LinearRanker(Arrays({}, {"weights": _solve(both, self.l2)[0]}), length, self.tau, self.base)
+        parts = _content(data)
+        for part in parts.values():
+            both = both + self.content * jnp.matmul(part["rows"], part["rows"].T, precision="highest")
+        matrix, solver = _solve(both, self.l2)
+        shared = {
+            name: {
+                "mean": part["mean"],
+                "scale": part["scale"],
+                "readout": self.content * jnp.matmul(solver, part["rows"], precision="highest"),
+            }
+            for name, part in parts.items()
+        }
+        return ContentEaseRanker(Arrays(shared, {"weights": matrix}), length, self.tau, self.base)
 
 
 @jax.jit
-def _solve(both: jax.Array, l2: jax.Array) -> jax.Array:
-    """B transposed: both is X^T X, symmetric, so that row i of -P / diag(P) weighs for item i."""
-    items = both.shape[0]
-    eye = jnp.eye(items, dtype=both.dtype)
-    inverse = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(both + l2 * eye, lower=True), eye)
-    return jnp.where(eye > 0, 0.0, -inverse / jnp.diag(inverse)[:, None])
+def _solve(both: jax.Array, l2: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(B transposed, P): both is X^T X, symmetric, so that row i of -P / diag(P) weighs for item i."""
+    eye = jnp.eye(both.shape[0], dtype=both.dtype)
+    solver = inverse(both + l2 * eye)
+    return jnp.where(eye > 0, 0.0, -solver / jnp.diag(solver)[:, None]), solver
+
+
+def _user_weights(train: Interactions, users: int, half_life: float) -> np.ndarray:
+    """2^(-age / half_life), float64 [users]; the age of a user is that of the last event, in days before the end."""
+    last = np.zeros(users, np.int64)
+    np.maximum.at(last, train.user_rows, train.timestamps)
+    ages = (train.timestamps.max(initial=0) - last) / SECONDS_PER_DAY
+    return 0.5 ** (ages / half_life)
+
+
+def _content(data: TrainingData) -> dict[str, PyTree]:
+    """Of "text" and "features", those that there are: {"rows": float32 [items, dim], "mean": [dim], "scale": []}."""
+    catalog = data.dataset.catalog
+    known = {"text": data.text if data.has_text else None, "features": catalog and catalog.features.values}
+    known = {name: np.asarray(rows, np.float32) for name, rows in known.items() if rows is not None and rows.shape[1]}
+    if not known:
+        raise UserError(
+            "Ease with content above 0 needs item text vectors or item features: set an encoder, give a catalog, or "
+            "say content=0"
+        )
+    parts = {}
+    for name, rows in known.items():
+        mean = rows.mean(axis=0)
+        square = np.square(rows - mean).sum(axis=1).mean()
+        scale = np.float32(1 / np.sqrt(max(len(known) * square, 1e-12)))
+        parts[name] = {"rows": (rows - mean) * scale, "mean": mean, "scale": scale}
+    return jax.tree.map(jnp.asarray, parts)

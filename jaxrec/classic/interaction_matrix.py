@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.method import Ranges
 
 USERS_TIMES_ITEMS = 2**25  # cells of the matrix held at once while counting: 128 MB
 PAIRS_AT_ONCE = 2**22
 SLOWER = 500  # one scattered addition takes as long as so many multiplications in a matrix product
+RECENCY: Ranges = {"tau": (None, 4.0, 8.0, 16.0, 32.0), "base": (0.05, 0.1, 0.2)}
 
 
 def distinct_pairs(interactions: Interactions, num_items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +25,12 @@ def distinct_pairs(interactions: Interactions, num_items: int) -> tuple[np.ndarr
 def item_counts(interactions: Interactions, num_items: int) -> np.ndarray:
     """How many users have each item, int64 [items]."""
     return np.bincount(distinct_pairs(interactions, num_items)[1], minlength=num_items)
+
+
+def rarity(counts: np.ndarray, number: int) -> np.ndarray:
+    """ln(number / (1 + count))^2, float64 like counts: the square of the inverse document frequency of TF-IDF, where
+    `number` documents were counted."""
+    return np.log(number / (1.0 + counts)) ** 2
 
 
 def roomy_history_length(interactions: Interactions) -> int:
@@ -51,32 +59,44 @@ def recency(history: jax.Array, tau: float, base: float) -> jax.Array:
     return base + jnp.exp(-jnp.maximum(rank, 0) / tau)
 
 
-def cooccurrence(
-    pairs: tuple[np.ndarray, np.ndarray], num_users: int, num_items: int, start: int = 0, size: int | None = None
-) -> jax.Array:
-    """How many users have both items: rows [start, start + size) of X^T X, float32 [size, items], exact to 2^24.
+def weighted_history(history: jax.Array, num_items: int, tau: float | None, base: float) -> jax.Array:
+    """`history_matrix` weighed by `recency`, or by ones where tau is None: what a linear ranker is asked with."""
+    return history_matrix(history, num_items, None if tau is None else recency(history, tau, base))
 
-    pairs: from `distinct_pairs`. X is built for a block of users at a time, on the device; where the catalog is large
-    and histories are short, the pairs of items that users have are counted one by one instead: the sums are the same.
+
+def cooccurrence(
+    pairs: tuple[np.ndarray, np.ndarray],
+    num_users: int,
+    num_items: int,
+    start: int = 0,
+    size: int | None = None,
+    user_weights: np.ndarray | None = None,
+) -> jax.Array:
+    """How many users have both items: rows [start, start + size) of X^T W X, float32 [size, items], exact to 2^24.
+
+    pairs: from `distinct_pairs`. W: diagonal, user_weights float32 [users], or None for ones. X is built for a block of
+    users at a time, on the device; where the catalog is large and histories are short, the pairs of items that users
+    have are counted one by one instead: the sums are the same.
     """
     size = num_items if size is None else size
     counts = jnp.zeros((size, num_items), jnp.float32)
     lengths = np.bincount(pairs[0], minlength=num_users).astype(np.float64)
     if SLOWER * np.square(lengths).sum() < num_users * float(num_items) ** 2:
-        for ours, theirs in _item_pairs(pairs, lengths.astype(np.int64), start, size):
-            counts = _add_pairs(counts, ours, theirs)
+        for ours, theirs, users in _item_pairs(pairs, lengths.astype(np.int64), start, size):
+            counts = _add_pairs(counts, ours, theirs, 1.0 if user_weights is None else user_weights[users])
         return counts
     users = max(1, min(num_users, USERS_TIMES_ITEMS // num_items))
-    for user_rows, item_rows in _user_blocks(pairs, num_users, users):
-        counts = _add_block(counts, user_rows, item_rows, start, users=users)
+    roots = np.sqrt(np.ones(len(pairs[0])) if user_weights is None else user_weights[pairs[0]])
+    for block in _user_blocks(pairs, roots.astype(np.float32), num_users, users):
+        counts = _add_block(counts, *block, start, users=users)
     return counts
 
 
 def _item_pairs(
     pairs: tuple[np.ndarray, np.ndarray], lengths: np.ndarray, start: int, size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(item row - start, item row) of all pairs of items of each user whose first is in the block, int32 [some];
-    padded with (size, 0), which is outside of the counts."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(item row - start, item row, user row) of all pairs of items of each user whose first is in the block, int32
+    [some]; padded with (size, 0, 0), which is outside of the counts."""
     user_rows, item_rows = pairs
     here = np.flatnonzero((item_rows >= start) & (item_rows < start + size))
     begins = np.concatenate([[0], np.cumsum(lengths)])
@@ -90,13 +110,14 @@ def _item_pairs(
         second = item_rows[begins[users] + at - (ends[row] - lengths[users])]
         pad = (0, width - len(at))
         first = np.pad(item_rows[here[row]] - start, pad, constant_values=size)
-        yield first.astype(np.int32), np.pad(second, pad).astype(np.int32)
+        yield first.astype(np.int32), np.pad(second, pad).astype(np.int32), np.pad(users, pad)
 
 
 def _user_blocks(
-    pairs: tuple[np.ndarray, np.ndarray], num_users: int, users: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of `users` users at a time, user rows counted from the block's first, padded to one length with -1."""
+    pairs: tuple[np.ndarray, np.ndarray], values: np.ndarray, num_users: int, users: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(user rows, item rows, values) of the pairs of `users` users at a time, user rows counted from the block's first;
+    padded to one length with the user row `users`, which is outside of the block."""
     user_rows, item_rows = pairs
     starts = np.arange(0, num_users, users)
     ends = np.searchsorted(user_rows, np.append(starts, num_users))
@@ -106,16 +127,19 @@ def _user_blocks(
         yield (
             np.pad(user_rows[low:high] - first, pad, constant_values=users).astype(np.int32),
             np.pad(item_rows[low:high], pad),
+            np.pad(values[low:high], pad),
         )
 
 
 @partial(jax.jit, donate_argnums=0)
-def _add_pairs(counts: jax.Array, ours: jax.Array, theirs: jax.Array) -> jax.Array:
-    return counts.at[ours, theirs].add(1.0, mode="drop")
+def _add_pairs(counts: jax.Array, ours: jax.Array, theirs: jax.Array, weights: jax.Array) -> jax.Array:
+    return counts.at[ours, theirs].add(weights, mode="drop")
 
 
 @partial(jax.jit, static_argnames="users", donate_argnums=0)
-def _add_block(counts: jax.Array, user_rows: jax.Array, item_rows: jax.Array, start: jax.Array, *, users: int):
-    matrix = jnp.zeros((users, counts.shape[1]), jnp.float32).at[user_rows, item_rows].set(1.0, mode="drop")
+def _add_block(
+    counts: jax.Array, user_rows: jax.Array, item_rows: jax.Array, values: jax.Array, start: jax.Array, *, users: int
+) -> jax.Array:
+    matrix = jnp.zeros((users, counts.shape[1]), jnp.float32).at[user_rows, item_rows].set(values, mode="drop")
     some = jax.lax.dynamic_slice_in_dim(matrix, start, counts.shape[0], axis=1)
     return counts + jnp.matmul(some.T, matrix, precision="highest")

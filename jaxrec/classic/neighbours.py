@@ -1,5 +1,6 @@
 """Items like those in the history: each item keeps its nearest neighbours, and scores by those the user has."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -8,7 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs, history_matrix, roomy_history_length
+from jaxrec.classic.interaction_matrix import (
+    RECENCY,
+    cooccurrence,
+    distinct_pairs,
+    rarity,
+    roomy_history_length,
+    weighted_history,
+)
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
@@ -41,9 +49,11 @@ class NeighbourRanker:
     arrays: Arrays
     history_length: int
     num_items: int
+    tau: float | None = None
+    base: float = 1.0
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
-        return history_matrix(query.history, self.num_items)
+        return weighted_history(query.history, self.num_items, self.tau, self.base)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
         return score_by_neighbours(items["neighbours"], items["weights"], user)
@@ -54,48 +64,102 @@ class ItemNeighbours:
     """r_ui = sum over the k items j most like i of sim(i, j) r_uj (Deshpande and Karypis, TOIS 2004).
 
     With n_i users of i and n_ij of both: cosine n_ij / (sqrt(n_i n_j) + shrink), jaccard n_ij / (n_i + n_j - n_ij +
-    shrink). `shrink`, in users, tempers what rests on few. history_length: None for room for all.
+    shrink). `shrink`, in users, tempers what rests on few.
+
+    With n_u items of u and g_u = ln(items / (1 + n_u)), small for users who have much, and m_ij = sum of g_u^2 over the
+    users of both: tfidf m_ij / (sqrt(m_ii m_jj) + shrink); bm25 b_i b_j m_ij, where b_i = (k1 + 1) / (k1 (1 - b + b n_i
+    / mean n) + 1) (as the library implicit weighs; Robertson and Zaragoza, 2009); k1 and b matter nowhere else.
+
+    tau, base: the events of a history weigh base + exp(-rank / tau) when asked; see `interaction_matrix.recency`.
+    history_length: None for room for all.
     """
 
     k: int = 100
-    similarity: Literal["cosine", "jaccard"] = "cosine"
+    similarity: Literal["cosine", "jaccard", "tfidf", "bm25"] = "cosine"
     shrink: float = 0.0
+    k1: float = 100.0
+    b: float = 0.8
+    tau: float | None = None
+    base: float = 0.1
     history_length: int | None = None
 
     reads_text: ClassVar[bool] = False
     ranges: ClassVar[Ranges] = {
         "k": Between(20, 500, log=True, whole=True),
-        "similarity": ("cosine", "jaccard"),
+        "similarity": ("cosine", "jaccard", "tfidf", "bm25"),
         "shrink": (0.0, 5.0, 20.0, 100.0),
+        "k1": (1.0, 10.0, 100.0),
+        "b": Between(0.2, 1.0),
+        **RECENCY,
     }
 
     @property
     def name(self) -> str:
-        return "Item neighbours"
+        return "Item neighbours" if self.tau is None else "Item neighbours, recency"
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> NeighbourRanker:
-        items = data.dataset.num_items
+        items, users = data.dataset.num_items, data.dataset.num_users
         pairs = distinct_pairs(data.train, items)
-        having = jnp.asarray(np.bincount(pairs[1], minlength=items), jnp.float32)
-        size = max(1, min(items, MAX_CELLS // items))
-        lists = []
-        for first in range(0, items, size):
-            start = min(first, items - size)  # the last block reaches back: one shape, one program
-            both = cooccurrence(pairs, data.dataset.num_users, items, start, size)
-            found = _nearest(
-                both, having, start, k=min(self.k, items), similarity=self.similarity, shrink=float(self.shrink)
-            )
-            lists.append(jax.tree.map(lambda leaf, skip=first - start: leaf[skip:], found))
-        arrays = Arrays({}, jax.tree.map(lambda *parts: jnp.concatenate(parts), *lists))
-        return NeighbourRanker(arrays, self.history_length or roomy_history_length(data.train), items)
+        rare = self.similarity in ("tfidf", "bm25")
+        weights = rarity(np.bincount(pairs[0], minlength=users), items) if rare else None
+        having = np.bincount(pairs[1], weights if weights is None else weights[pairs[0]], minlength=items)
+        factors = _bm25(pairs[1], items, self.k1, self.b) if self.similarity == "bm25" else np.ones(items)
+        similar = partial(
+            _similar,
+            jnp.asarray(having, jnp.float32),
+            jnp.asarray(factors, jnp.float32),
+            float(self.shrink),
+            kind=self.similarity,
+        )
+        lists = nearest_items(pairs, users, items, similar, k=self.k, user_weights=weights)
+        length = self.history_length or roomy_history_length(data.train)
+        return NeighbourRanker(Arrays({}, lists), length, items, self.tau, self.base)
 
 
-@partial(jax.jit, static_argnames=("k", "similarity"))
-def _nearest(both: jax.Array, having: jax.Array, start: jax.Array, *, k: int, similarity: str, shrink: float) -> PyTree:
-    rows = start + jnp.arange(both.shape[0])
-    ours, theirs = having[rows][:, None], having[None, :]
-    below = jnp.sqrt(ours * theirs) if similarity == "cosine" else ours + theirs - both
-    similar = jnp.where(both > 0, both / jnp.maximum(below + shrink, 1e-9), 0.0)
-    similar = similar.at[jnp.arange(len(rows)), rows].set(0.0)
-    weights, neighbours = jax.lax.top_k(similar, k)
+def nearest_items(
+    pairs: tuple[np.ndarray, np.ndarray],
+    num_users: int,
+    num_items: int,
+    similar: Callable[[jax.Array, jax.Array], jax.Array],
+    *,
+    k: int,
+    user_weights: np.ndarray | None = None,
+) -> PyTree:
+    """The k items most like each, itself left out: {"neighbours": int32 [items, k], "weights": float32 [items, k]}.
+
+    similar(both, rows): from the cooccurrence float32 [block, items] of the items `rows` int32 [block] to how like they
+    are, of the same shape; a block at a time, so that no item by item matrix is held.
+    """
+    size = max(1, min(num_items, MAX_CELLS // num_items))
+    lists = []
+    for first in range(0, num_items, size):
+        start = min(first, num_items - size)  # the last block reaches back: one shape, one program
+        both = cooccurrence(pairs, num_users, num_items, start, size, user_weights)
+        rows = start + jnp.arange(size)
+        found = _largest(similar(both, rows), rows, k=min(k, num_items))
+        lists.append(jax.tree.map(lambda leaf, skip=first - start: leaf[skip:], found))
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *lists)
+
+
+@partial(jax.jit, static_argnames="k")
+def _largest(similar: jax.Array, rows: jax.Array, *, k: int) -> PyTree:
+    others = similar.at[jnp.arange(len(rows)), rows].set(0.0)
+    weights, neighbours = jax.lax.top_k(others, k)
     return {"neighbours": neighbours.astype(jnp.int32), "weights": weights}
+
+
+@partial(jax.jit, static_argnames="kind")
+def _similar(
+    having: jax.Array, factors: jax.Array, shrink: jax.Array, both: jax.Array, rows: jax.Array, *, kind: str
+) -> jax.Array:
+    if kind == "bm25":
+        return factors[rows][:, None] * factors[None, :] * both
+    ours, theirs = having[rows][:, None], having[None, :]
+    below = ours + theirs - both if kind == "jaccard" else jnp.sqrt(ours * theirs)
+    return jnp.where(both > 0, both / jnp.maximum(below + shrink, 1e-9), 0.0)
+
+
+def _bm25(item_rows: np.ndarray, items: int, k1: float, b: float) -> np.ndarray:
+    """What each item's ones weigh, float64 [items]: less the more users it has."""
+    having = np.bincount(item_rows, minlength=items)
+    return (k1 + 1) / (k1 * (1 - b + b * having / max(having.mean(), 1e-9)) + 1)

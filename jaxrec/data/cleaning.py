@@ -99,7 +99,7 @@ def clean(tables: Tables, rules: Cleaning | None = None) -> tuple[Tables, Cleani
     log = _core(log, rules, counts)
     _refuse_too_little(log, tables, rules, counts)
     report = CleaningReport(tables.interactions.num_rows, log.num_rows, tuple(counts), tuple(notes))
-    return Tables(log, catalog, users, tables.origin), report
+    return Tables(log, catalog, users, tables.origin, tables.knowledge), report
 
 
 def clean_log(log: pa.Table, rules: Cleaning, origin: str) -> tuple[pa.Table, list[Count], list[str]]:

@@ -10,6 +10,7 @@ from jaxrec.data.catalog import Catalog
 from jaxrec.data.columns import Columns
 from jaxrec.data.ids import NO_ROW, IdMap
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.knowledge import Knowledge, index_knowledge
 from jaxrec.data.tables import Tables, require_columns
 from jaxrec.data.users import Users
 
@@ -19,7 +20,7 @@ class Dataset:
     """Interactions as rows, and what the rows are.
 
     Item rows: the catalog's order first, items without interactions included, then items that only the log names, by
-    first appearance. User rows: the user table's order, then the log's.
+    first appearance. User rows: the user table's order, then the log's. knowledge: None where none was asked for.
     """
 
     interactions: Interactions
@@ -27,6 +28,7 @@ class Dataset:
     users: Users
     item_map: IdMap
     user_map: IdMap
+    knowledge: Knowledge | None = None
 
     @property
     def num_items(self) -> int:
@@ -53,9 +55,9 @@ def index_ids(tables: Tables, items: Columns | None = None, users: Columns | Non
         _plain(log["timestamp"]).to_numpy().astype(np.int64) if "timestamp" in log.column_names else empty,
         (_plain(log["weight"]).to_numpy() if "weight" in log.column_names else empty + 1).astype(np.float32),
     )
-    return Dataset(
-        interactions, Catalog.of(catalog, item_rows, items), Users.of(people, user_rows, users), item_map, user_map
-    )
+    knowledge = None if tables.knowledge is None else index_knowledge(tables.knowledge, item_map)
+    whole_catalog, everybody = Catalog.of(catalog, item_rows, items), Users.of(people, user_rows, users)
+    return Dataset(interactions, whole_catalog, everybody, item_map, user_map, knowledge)
 
 
 def _align(table: pa.Table | None, logged: pa.ChunkedArray, name: str) -> tuple[IdMap, pa.Table, pa.Table]:

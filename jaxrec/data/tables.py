@@ -2,11 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
 from jaxrec.errors import DataError, closest
+
+
+class KnowledgeTables(NamedTuple):
+    """A knowledge graph as it came. triples: head_id, relation_id, tail_id; links: item_id, entity_id; all strings.
+
+    origin: where it came from, for messages.
+    """
+
+    triples: pa.Table
+    links: pa.Table
+    origin: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,12 +28,14 @@ class Tables:
     catalog: item_id (string) and any columns; multi-valued ones are lists of strings. None where there is none.
     users: user_id (string) and any columns, or None.
     origin: where the data came from, for messages and reports.
+    knowledge: a knowledge graph of the items, where one was asked for.
     """
 
     interactions: pa.Table
     catalog: pa.Table | None
     users: pa.Table | None
     origin: str
+    knowledge: KnowledgeTables | None = None
 
 
 class Source(Protocol):

@@ -44,7 +44,7 @@ def intervals(rows: Sequence[tuple[str, float, float | None, float | None, bool]
     texts = base.mark_text(dy=-12, fontSize=11).encode(
         x=x, text=alt.Text("mean:Q", format=".3f"), color=alt.value("var(--ink)")
     )
-    return _finished(alt.layer(rules, dots, texts), height=INTERVAL_HEIGHT * len(rows) + 8)
+    return finished(alt.layer(rules, dots, texts), height=INTERVAL_HEIGHT * len(rows) + 8)
 
 
 def curve(steps: Sequence[int], values: Sequence[float], title: str, *, dots: bool, colour: str) -> Spec:
@@ -58,7 +58,7 @@ def curve(steps: Sequence[int], values: Sequence[float], title: str, *, dots: bo
         y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=5)),
         tooltip=[alt.Tooltip("step:Q", format=","), alt.Tooltip("value:Q", title=title, format=".5g")],
     )
-    return _finished(chart, height=220)
+    return finished(chart, height=220)
 
 
 def scatter(points: Sequence[tuple[float, float, str, str]]) -> Spec:
@@ -88,10 +88,10 @@ def scatter(points: Sequence[tuple[float, float, str, str]]) -> Spec:
         opacity=alt.condition(picked, alt.value(0.75), alt.value(0.06)),
         tooltip=[alt.Tooltip("item:N"), alt.Tooltip("genre:N")],
     ).add_params(picked)
-    return _finished(chart, height=480)
+    return finished(chart, height=480)
 
 
-def _finished(chart: Any, *, height: int) -> Spec:
+def finished(chart: Any, *, height: int) -> Spec:
     """The specification alone; as wide as its place. Config and schema address are left to the page."""
     spec = chart.properties(width="container", height=height).to_dict()
     return {key: part for key, part in spec.items() if key not in ("config", "$schema")}

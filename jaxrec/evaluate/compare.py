@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from jaxrec.evaluate.evaluator import Evaluation
 
 MAX_BOOTSTRAP_USERS = 100_000
+KEPT_COUNTS = 2**24  # of users in resamples: 64 MB
 HEADLINE = ("ndcg@10", "recall@10", "hit_rate@10", "mrr@10", "coverage@10", "novelty@10")
 
 
@@ -38,10 +40,26 @@ def bootstrap(values: np.ndarray, *, level: float = 0.95, resamples: int = 1_000
     if users > MAX_BOOTSTRAP_USERS:
         half = _normal_quantile(0.5 + level / 2) * metrics.standard_error(values)
         return Interval(float(values.mean() - half), float(values.mean() + half))
-    draw = np.random.default_rng(seed)
-    means = [values[draw.integers(users, size=users)].mean() for _ in range(resamples)]
+    means = _resampled_sums(values.astype(np.float64), resamples, seed) / users
     low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high))
+
+
+def _resampled_sums(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """The sum of each resample, float64 [resamples]: how often it holds each user, times the user's value."""
+    if len(values) * resamples > KEPT_COUNTS:
+        draw = np.random.default_rng(seed)
+        return np.array([values[draw.integers(len(values), size=len(values))].sum() for _ in range(resamples)])
+    counts = _resample_counts(len(values), resamples, seed)
+    return np.concatenate([counts[at : at + 64] @ values for at in range(0, resamples, 64)])
+
+
+@lru_cache(maxsize=4)
+def _resample_counts(users: int, resamples: int, seed: int) -> np.ndarray:
+    """The same draws serve every metric: float32 [resamples, users], whole numbers."""
+    draw = np.random.default_rng(seed)
+    rows = (draw.integers(users, size=users) for _ in range(resamples))
+    return np.stack([np.bincount(row, minlength=users) for row in rows]).astype(np.float32)
 
 
 def _normal_quantile(probability: float) -> float:

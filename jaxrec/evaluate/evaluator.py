@@ -61,6 +61,25 @@ class Judged:
         """Known events of each judged user, int64 [users]."""
         return self.histories.lengths[self.user_rows]
 
+    @property
+    def num_known_users(self) -> int:
+        """Users of whom anything is known."""
+        return int((self.histories.lengths > 0).sum())
+
+    @cached_property
+    def share(self) -> np.ndarray:
+        """The share of the known users who have each item, float64 [items]."""
+        items = len(self.candidates)
+        owners = np.sort(self.past.user_rows.astype(np.int64) * items + self.past.item_rows)
+        first = np.append(True, owners[1:] != owners[:-1])[: len(owners)]
+        return np.bincount(owners[first] % items, minlength=items) / self.num_known_users
+
+    @cached_property
+    def own_share(self) -> np.ndarray:
+        """The mean of `share` over what each judged user has, float64 [users]; 0 where nothing is known."""
+        total = np.bincount(self.past.user_rows, self.share[self.past.item_rows], self.histories.num_users)
+        return total[self.user_rows] / np.maximum(self.lengths, 1)
+
     def hits(self, rows: np.ndarray) -> np.ndarray:
         """Whether each recommended item (int [users, k], -1 for none) is a positive: bool [users, k]."""
         keys = np.arange(len(rows))[:, None] * len(self.candidates) + rows
@@ -72,7 +91,8 @@ class Judged:
 class Evaluation:
     """What a ranker scored, user by user.
 
-    values: metric -> float64 [users] ("ndcg@10", "recall@10", ..., "novelty@10", "popularity@10").
+    values: metric -> float64 [users] ("ndcg@10", "recall@10", ..., "novelty@10", "popularity@10", "popularity_lift@10";
+    "diversity@10" where the items have vectors).
     totals: metric -> one number about all lists together ("coverage@10").
     item_values: "recall@10" among the positives of one item segment ("head", "tail", "warm", "cold"):
     (segment, metric) -> float64 [users], nan for a user without such positives.
@@ -167,12 +187,14 @@ def evaluate(
     item_block: int | None = None,
     segments: Segments = Segments(),  # noqa: B008 (frozen)
     judged: Judged | None = None,
+    item_vectors: np.ndarray | None = None,
 ) -> Evaluation:
     """Rank the candidates for every user of a part of the holdout and judge the lists.
 
     Who is judged on what: `Holdout.positives`. Known: train, and validation when testing; it is left out of the lists.
     When they ask: see `jaxrec.data.queries.asking_times`. user_text: unit vectors float32 [users, text dim], or None.
     item_block: see `rank_users`. judged: `Judged.of(dataset, holdout, part)`, to prepare it once for many rankers.
+    item_vectors: float32 [items, dim], of what the items are, for the diversity of the lists; None leaves it out.
     Raises DataError when no user can be judged, DivergedError when scores are not numbers.
     """
     judged = judged or Judged.of(dataset, holdout, part)
@@ -195,27 +217,34 @@ def evaluate(
     if np.isnan(ranking.scores).any():
         users = int(np.isnan(ranking.scores).any(1).sum())
         raise DivergedError(f"{name or 'the ranker'} gave scores that are not numbers, for {users} users")
-    return _judge(ranking.rows, judged, ks, name, segments)
+    return _judge(ranking.rows, judged, ks, name, segments, item_vectors)
 
 
 def measured(ks: tuple[int, ...]) -> tuple[str, ...]:
     """The names of all that an evaluation at these list lengths gives."""
     nobody = np.zeros((0, max(ks)), bool)
     users = metrics.accuracy(nobody, np.zeros(0, np.int64), ks)
-    return (*users, *(f"{name}@{k}" for name in ("novelty", "popularity", "coverage") for k in ks))
+    others = ("novelty", "popularity", "popularity_lift", "coverage")
+    return (*users, *(f"{name}@{k}" for name in others for k in ks))
 
 
-def _judge(rows: np.ndarray, judged: Judged, ks: tuple[int, ...], name: str, segments: Segments) -> Evaluation:
+def _judge(
+    rows: np.ndarray,
+    judged: Judged,
+    ks: tuple[int, ...],
+    name: str,
+    segments: Segments,
+    item_vectors: np.ndarray | None = None,
+) -> Evaluation:
     items = len(judged.candidates)
     hits = judged.hits(rows)
-    owners = np.unique(judged.past.user_rows.astype(np.int64) * items + judged.past.item_rows)
-    having = np.bincount(owners % items, minlength=items)
-    known_users = int((judged.histories.lengths > 0).sum())
-    share = having / known_users
     values = metrics.accuracy(hits, judged.positives, ks)
     for k in ks:
-        values[f"novelty@{k}"] = metrics.novelty(rows, share, known_users, k)
-        values[f"popularity@{k}"] = metrics.popularity(rows, share, k)
+        values[f"novelty@{k}"] = metrics.novelty(rows, judged.share, judged.num_known_users, k)
+        values[f"popularity@{k}"] = metrics.popularity(rows, judged.share, k)
+        values[f"popularity_lift@{k}"] = metrics.popularity_lift(rows, judged.share, judged.own_share, k)
+        if item_vectors is not None and item_vectors.shape[1]:
+            values[f"diversity@{k}"] = metrics.diversity(rows, item_vectors, k)
     item_values, item_positives = {}, {}
     for segment, members in segments.items(np.bincount(judged.past.item_rows, minlength=items)).items():
         owner, item = np.divmod(judged.keys, items)

@@ -7,6 +7,8 @@ Relevance is binary. The values equal those of `ranx` (Bassani, ECIR 2022).
 
 import numpy as np
 
+DIVERSITY_CELLS = 2**22  # numbers of vectors held at once: 16 MB
+
 
 def recall(hits: np.ndarray, positives: np.ndarray, k: int) -> np.ndarray:
     """|top k that are positives| / |positives|, float64 [users]. Not divided by min(k, positives)."""
@@ -90,6 +92,40 @@ def popularity(rows: np.ndarray, share: np.ndarray, k: int) -> np.ndarray:
     Average recommendation popularity (Abdollahpouri et al., FLAIRS 2019), as a share.
     """
     return _mean_of_top(rows, share, k)
+
+
+def popularity_lift(rows: np.ndarray, share: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
+    """Mean share of users who have what is recommended / the same of what the user has had, - 1; float64 [users].
+
+    Popularity lift (Abdollahpouri et al., "The connection between popularity bias, calibration, and fairness in
+    recommendation", RecSys 2020), user by user: 0 is as popular as the user's own taste, 1 twice as popular. own:
+    float [users], the mean share of the items in each user's history. nan for an empty list and where `own` is 0.
+    """
+    defined = (own > 0) & (rows[:, :k] >= 0).any(1)
+    return np.where(defined, popularity(rows, share, k) / np.where(own > 0, own, 1.0) - 1, np.nan)
+
+
+def diversity(rows: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
+    """Mean of 1 - cosine over all pairs of the top k, float64 [users]: intra-list diversity (Ziegler et al., WWW 2005,
+    whose intra-list similarity is its complement).
+
+    vectors: float [items, dim], of any length, of what the items are. Items whose vector is zero say nothing and are
+    left out; nan where fewer than two are left. With unit vectors v of n items the sum of the cosines of distinct
+    pairs is |sum v|^2 - n, so that no pair is looked at.
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+    unit = np.concatenate([unit, np.zeros_like(unit[:1])])  # the last row is that of -1, no item
+    there = np.append(lengths[:, 0] > 0, False)
+    found = np.full(len(rows), np.nan)
+    size = max(1, DIVERSITY_CELLS // max(k * unit.shape[1], 1))
+    for start in range(0, len(rows), size):
+        top = rows[start : start + size, :k]
+        count = there[top].sum(1)
+        total = np.square(unit[top].sum(1, dtype=np.float64)).sum(1)
+        pairs = np.maximum(count * (count - 1), 1)
+        found[start : start + size] = np.where(count > 1, 1 - (total - count) / pairs, np.nan)
+    return found
 
 
 def _mean_of_top(rows: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:

@@ -87,11 +87,15 @@ class Card:
 
 @dataclass(frozen=True)
 class Tag:
-    """weight: any scale, larger is stronger. evidence: the titles or words it comes from."""
+    """weight: any scale, larger is stronger. evidence: the titles or words it comes from.
+
+    kind: "tag" of the catalog, or "word" of the texts.
+    """
 
     name: str
     weight: float
     evidence: tuple[str, ...] = ()
+    kind: str = "tag"
 
 
 @dataclass(frozen=True)
@@ -169,18 +173,24 @@ def write_report(path: str | Path, report: Report) -> Path:
     return path
 
 
-def to_html(report: Report) -> str:
-    """The page as text."""
+def page_environment(*folders: Path) -> Any:
+    """Where pages are made: every value is escaped. folders: of the templates, the first one first."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        loader=jinja2.FileSystemLoader(folders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"label": metric_label, "figure": _figure, "percent": _percent, "digest": _digest}
+    return environment
+
+
+def to_html(report: Report) -> str:
+    """The page as text."""
+    environment = page_environment(TEMPLATE.parent)
     drawn = _charts(report)
     return environment.get_template(TEMPLATE.name).render(
         r=report,
@@ -189,8 +199,8 @@ def to_html(report: Report) -> str:
         segment_metrics=list(dict.fromkeys(m for part in report.segments for m in part.metrics)),
         best=_best(report.comparison),
         charts=drawn,
-        data=_inert_json(drawn),
-        library=_library() if drawn else "",
+        data=inert_json(drawn),
+        library=library() if drawn else "",
     )
 
 
@@ -229,7 +239,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if math.isfinite(share) else "–"
 
 
-def _inert_json(value: Any) -> Any:
+def inert_json(value: Any) -> Any:
     """JSON that stands in a script element and cannot end it, whatever the strings in it say."""
     from markupsafe import Markup
 
@@ -245,7 +255,7 @@ def _digest(script: str) -> str:
 
 
 @cache
-def _library() -> Any:
+def library() -> Any:
     """Vega, Vega-Lite and vega-embed in one script that needs nothing else."""
     import vl_convert
     from markupsafe import Markup

@@ -15,7 +15,9 @@ from jax.experimental import multihost_utils
 
 import jaxrec
 from jaxrec.data.dataset import Dataset
+from jaxrec.data.features import Tags
 from jaxrec.data.interactions import Histories
+from jaxrec.data.words import keywords
 from jaxrec.errors import UserError
 from jaxrec.ranker import Ranker
 from jaxrec.serve.artifact import EXPIRY_NOTE, Manifest, write_artifact
@@ -142,19 +144,23 @@ def gathered(leaf: Any) -> np.ndarray:
 
 
 def items_table(dataset: Dataset, popularity: np.ndarray) -> pa.Table:
-    """item_id, title, text, tags (strings) and popularity (events known at export), in the order of the rows."""
+    """item_id, title, text, tags, words (lists of strings) and popularity (events known at export), by item row."""
     catalog = dataset.catalog
-    tags = catalog.tags
-    names = pa.array(tags.names, pa.string()).take(pa.array(tags.tag_rows, pa.int32()))
     return pa.table(
         {
             "item_id": dataset.item_map.ids,
             "title": catalog.titles,
             "text": catalog.texts,
-            "tags": pa.ListArray.from_arrays(pa.array(tags.offsets, pa.int32()), names),
+            "tags": _lists(catalog.tags),
+            "words": _lists(keywords(catalog.texts, known=catalog.tags.names)),
             "popularity": pa.array(popularity, pa.int64()),
         }
     )
+
+
+def _lists(tags: Tags) -> pa.ListArray:
+    names = pa.array(tags.names, pa.string()).take(pa.array(tags.tag_rows, pa.int32()))
+    return pa.ListArray.from_arrays(pa.array(tags.offsets, pa.int32()), names)
 
 
 def users_table(dataset: Dataset, histories: Histories, text_vectors: np.ndarray | None) -> pa.Table:

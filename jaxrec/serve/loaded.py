@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrec.data.features import FeatureEncoder
+from jaxrec.data.features import FeatureEncoder, Tags
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import QueryArrays, gather_queries
 from jaxrec.data.text_vectors import says_anything, unit_text_vectors
@@ -20,6 +20,7 @@ from jaxrec.data.tokens import length_batches, tokenizer_from_json
 from jaxrec.errors import DataError, UserError
 from jaxrec.serve.artifact import Files, Manifest, read_manifest, verify
 from jaxrec.serve.functions import ArtifactWarning, Functions, age_warning
+from jaxrec.serve.likely_tags import LikelyTags
 from jaxrec.serve.stored import StoredItems, StoredUsers
 from jaxrec.serve.tensors import read_tensors
 
@@ -115,6 +116,19 @@ class Loaded:
         if "item_profile" not in self.functions:
             return None
         return np.asarray(self.functions["item_profile"](self.shared, self.items), np.float32)
+
+    @cached_property
+    def likely_tags(self) -> LikelyTags | None:
+        """What foretells the tags of items without any; None for a ranker without item vectors, or too few tags."""
+        return None if self.item_vectors is None else LikelyTags.fit(self.item_vectors, self.catalog.tags)
+
+    @cached_property
+    def profile_tags(self) -> Tags:
+        """The catalog's tags, and the likely ones of items that carry none."""
+        tags = self.catalog.tags
+        if not (np.diff(tags.offsets) == 0).any() or self.likely_tags is None:
+            return tags
+        return self.likely_tags.filled(tags, self.item_vectors)
 
     @cached_property
     def item_features(self) -> FeatureEncoder:

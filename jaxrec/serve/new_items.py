@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxrec.data.text_vectors import unit_text_vectors
+from jaxrec.data.words import find_keywords
 from jaxrec.errors import DataError, UserError
 from jaxrec.serve.loaded import Loaded, Named, power_of_two
 from jaxrec.serve.stored import StoredItems
@@ -40,7 +41,8 @@ def new_items(loaded: Loaded, table: pa.Table, text_vectors: np.ndarray | None) 
         name: _appended(name, leaf, [block[name] for block in blocks if name in block])
         for name, leaf in loaded.items.items()
     }
-    return items, loaded.catalog.extended(ids, titles.cast(pa.string()), tags)
+    words = find_keywords(texts, loaded.catalog.words.names)
+    return items, loaded.catalog.extended(ids, titles.cast(pa.string()), tags, words)
 
 
 def _ids(loaded: Loaded, table: pa.Table) -> pa.Array:

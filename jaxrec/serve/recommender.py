@@ -168,10 +168,10 @@ class Recommender:
             row = self._item(item)
             near = self._neighbours(row, min(NEIGHBOURS, self.manifest.k_max))
             vector = None if loaded.item_vectors is None else loaded.item_vectors[row]
-            return item_profile(loaded.catalog, row, *near, vector, top)
+            return item_profile(loaded.catalog, row, *near, vector, top, loaded.profile_tags)
         mine = self._events(user, history, at)
         query = loaded.query(mine, np.zeros(1, np.int64), at, *self._about(user, None, None))
-        return user_profile(loaded.catalog, user, mine, loaded.user_vector(query), top)
+        return user_profile(loaded.catalog, user, mine, loaded.user_vector(query), top, loaded.profile_tags)
 
     def with_new_items(self, table: pa.Table, text_vectors: np.ndarray | None = None) -> "Recommender":
         """A recommender that ranks these items too. table: item_id and any columns that the catalog had.

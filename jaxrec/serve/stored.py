@@ -18,25 +18,27 @@ from jaxrec.serve.tag_profiles import base_rates
 
 @dataclass(frozen=True, eq=False)
 class StoredItems:
-    """Aligned with the item rows. popularity: int64, events known at export, 0 for items added later."""
+    """Aligned with the item rows. popularity: int64, events known at export, 0 for items added later.
+
+    tags: of the catalog. words: keywords of the texts, see `jaxrec.data.words`; none in an artifact without them.
+    """
 
     ids: IdMap
     titles: pa.StringArray
     tags: Tags
     popularity: np.ndarray
+    words: Tags
 
     @classmethod
     def read(cls, path: Path) -> "StoredItems":
         table = _read(path, ("item_id", "title", "tags", "popularity"))
-        lists = table["tags"].combine_chunks()
-        words = lists.flatten().dictionary_encode()
-        lengths = np.array(lists.value_lengths().fill_null(0))
-        names = tuple(words.dictionary.to_pylist())
+        words = Tags((), np.zeros(table.num_rows + 1, np.int64), np.zeros(0, np.int32))
         return cls(
             IdMap(table["item_id"].combine_chunks(), "item"),
             table["title"].combine_chunks(),
-            Tags(names, _ends(lengths), words.indices.to_numpy(zero_copy_only=False).astype(np.int32)),
+            _tags(table["tags"]),
             table["popularity"].to_numpy(),
+            _tags(table["words"]) if "words" in table.column_names else words,
         )
 
     def __len__(self) -> int:
@@ -47,23 +49,23 @@ class StoredItems:
         """How often everybody's events carry each tag, float64 [tags]."""
         return base_rates(self.tags, self.popularity)
 
+    @cached_property
+    def word_base(self) -> np.ndarray:
+        """The same of each word, float64 [words]."""
+        return base_rates(self.words, self.popularity)
+
     def title(self, row: int) -> str:
         return self.titles[int(row)].as_py()
 
     def id(self, row: int) -> str:
         return self.ids.ids[int(row)].as_py()
 
-    def extended(self, ids: Sequence[str], titles: pa.StringArray, tags: Tags) -> "StoredItems":
+    def extended(self, ids: Sequence[str], titles: pa.StringArray, tags: Tags, words: Tags) -> "StoredItems":
         """These items followed by new ones. Raises ValueError for an id that is already here."""
-        names = tuple(dict.fromkeys((*self.tags.names, *tags.names)))
-        moved = np.array([names.index(name) for name in tags.names], np.int32)
-        both = Tags(
-            names,
-            np.concatenate([self.tags.offsets, self.tags.offsets[-1] + tags.offsets[1:]]),
-            np.concatenate([self.tags.tag_rows, moved[tags.tag_rows]]).astype(np.int32),
-        )
         popularity = np.concatenate([self.popularity, np.zeros(len(ids), np.int64)])
-        return StoredItems(self.ids.extended(ids), pa.concat_arrays([self.titles, titles]), both, popularity)
+        titles = pa.concat_arrays([self.titles, titles])
+        both = _joined(self.tags, tags)
+        return StoredItems(self.ids.extended(ids), titles, both, popularity, _joined(self.words, words))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,26 @@ def _read(path: Path, columns: Sequence[str]) -> pa.Table:
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r}: export the artifact again")
     return table
+
+
+def _tags(column: pa.ChunkedArray) -> Tags:
+    lists = column.combine_chunks()
+    words = lists.flatten().dictionary_encode()
+    lengths = np.array(lists.value_lengths().fill_null(0))
+    rows = words.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    return Tags(tuple(words.dictionary.to_pylist()), _ends(lengths), rows)
+
+
+def _joined(first: Tags, second: Tags) -> Tags:
+    """The rows of one followed by those of the other."""
+    names = tuple(dict.fromkeys((*first.names, *second.names)))
+    place = {name: row for row, name in enumerate(names)}
+    moved = np.array([place[name] for name in second.names], np.int32)
+    return Tags(
+        names,
+        np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
+        np.concatenate([first.tag_rows, moved[second.tag_rows]]).astype(np.int32),
+    )
 
 
 def _ends(lengths: np.ndarray) -> np.ndarray:

@@ -16,13 +16,15 @@ PyTree = Any
 
 class Sizes(NamedTuple):
     """What of the data decides shapes: rows, and widths of vectors. tokens: of an item's text, where the encoder is
-    trained along."""
+    trained along. users, events: rows of the user table and of the log, which graphs are made of."""
 
     items: int
     text: int = 384
     item_features: int = 0
     user_features: int = 0
     tokens: int = 0
+    users: int = 1_000
+    events: int = 100_000
 
 
 class Task(Protocol):

@@ -214,3 +214,22 @@ def test_bootstrap_interval_is_that_of_the_mean():
     many = bootstrap(np.tile(values, 200))
     assert many.high - many.low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(180_000), rel=0.01)
     assert np.isnan(bootstrap(np.array([1.0])).low)
+
+
+def test_lift_and_diversity_of_an_evaluation():
+    vectors = np.array([[1, 0], [1, 0], [0, 1], [1, 0], [0, 0], [0, 1]], np.float32)
+    result = evaluate(DESCENDING, DATA, HOLDOUT, "valid", ks=(2,), item_vectors=vectors)
+    np.testing.assert_allclose(result.values["diversity@2"], [1, 1])  # lists [2, 3] and [1, 2]
+    shares = np.array([2, 1, 1, 0, 0, 0]) / 3
+    own = np.array([shares[[0, 1]].mean(), shares[0]])
+    expected = np.array([shares[[2, 3]].mean(), shares[[1, 2]].mean()]) / own - 1
+    np.testing.assert_allclose(result.values["popularity_lift@2"], expected)
+    assert "diversity@2" not in evaluate(DESCENDING, DATA, HOLDOUT, "valid", ks=(2,)).values
+
+
+def test_the_bootstrap_is_that_of_the_same_draws_one_by_one():
+    values = np.random.default_rng(3).random(50)
+    draw = np.random.default_rng(0)
+    means = [values[draw.integers(50, size=50)].mean() for _ in range(1_000)]
+    found = bootstrap(values)
+    np.testing.assert_allclose([found.low, found.high], np.quantile(means, [0.025, 0.975]))

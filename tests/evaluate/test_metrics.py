@@ -76,3 +76,33 @@ def test_mean_and_standard_error_leave_out_users_without_a_value():
     assert metrics.mean(values) == 2
     assert metrics.standard_error(values) == pytest.approx(np.sqrt(2) / np.sqrt(2))
     assert np.isnan(metrics.standard_error(np.array([1.0])))
+
+
+def test_popularity_lift_by_hand():
+    share = np.array([0.8, 0.4, 0.2, 0.0])
+    rows = np.array([[0, 1], [2, -1], [-1, -1], [0, 1]])
+    own = np.array([0.3, 0.4, 0.5, 0.0])
+    lift = metrics.popularity_lift(rows, share, own, 2)
+    np.testing.assert_allclose(lift[:2], [0.6 / 0.3 - 1, 0.2 / 0.4 - 1])
+    assert np.isnan(lift[2:]).all()  # an empty list; a user without a history
+
+
+def test_diversity_is_the_mean_over_pairs():
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(9, 4)) * draw.uniform(0.1, 9, (9, 1))
+    vectors[3] = 0  # nothing is known of it
+    rows = np.array([[0, 1, 2], [4, 3, 5], [3, 6, -1], [8, 7, 0]])
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    def pairs(*items):
+        return np.mean([1 - unit[i] @ unit[j] for a, i in enumerate(items) for j in items[:a]])
+
+    expected = [pairs(0, 1, 2), pairs(4, 5), np.nan, pairs(8, 7, 0)]
+    np.testing.assert_allclose(metrics.diversity(rows, vectors, 3), expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics.diversity(rows, vectors, 2)[0], pairs(0, 1), rtol=1e-5)
+    many = np.tile(rows, (500, 1))
+    metrics.DIVERSITY_CELLS, kept = 100, metrics.DIVERSITY_CELLS
+    try:
+        np.testing.assert_allclose(metrics.diversity(many, vectors, 3), np.tile(expected, 500), rtol=1e-5)
+    finally:
+        metrics.DIVERSITY_CELLS = kept

@@ -57,7 +57,7 @@ def example(text: str = "Toy Story (1995)", **changes) -> Report:
         spread=(Spread("EASE", 0.224, 0.331), Spread("Popular", 0.0, 0.5)),
         items=tuple(MapItem(x / 50, -x / 50, f"{text} {x}", f"{text} genre {x % 11}") for x in range(50)),
         cards=(Card(text, (text, "Fargo"), (Pick(1, text, (text,), f"because of {text}", 3.14159), Pick(2, "B"))),),
-        profiles=(Profile(text, (Tag(text, 0.75, (text,)), Tag("War", -0.25))),),
+        profiles=(Profile(text, (Tag(text, 0.75, (text,)), Tag("War", -0.25), Tag("star trek", 0.1, kind="word"))),),
     )
     return dataclasses.replace(report, **changes)
 
@@ -100,6 +100,11 @@ def test_every_element_is_closed_and_the_figures_are_shown(page):
         assert shown in text
     for shown in ("3.142", "3 duplicates dropped", "because of Toy Story (1995)", "Generated data", "0.750", "943"):
         assert shown in text
+
+
+def test_words_stand_in_quotes_and_tags_do_not():
+    html = to_html(example())
+    assert "“star trek”" in html and "<bdi>War</bdi>" in html
 
 
 def test_tables_have_captions_and_headings_and_charts_have_words(page):

@@ -7,10 +7,14 @@ import planted
 import pyarrow as pa
 import pytest
 
+from jaxrec.classic.als import ImplicitAls
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
+from jaxrec.classic.random_walk import RandomWalk
+from jaxrec.classic.slim import Slim
+from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.data.cleaning import clean
 from jaxrec.data.dataset import index_ids
 from jaxrec.data.queries import gather_queries
@@ -28,7 +32,20 @@ from jaxrec.tasks.item_table import Neighbourhood, item_table
 from jaxrec.tasks.ranker import two_tower_ranker
 from jaxrec.text_encoder import BagOfWords, BertEncode, LoadedEncoder
 
-RANKERS = [Popular(), RecentPopular(), ItemNeighbours(k=5), Ease(l2=10.0), Ease(l2=10.0, tau=5.0), ContentNeighbours()]
+RANKERS = [
+    Popular(),
+    RecentPopular(),
+    ItemNeighbours(k=5),
+    Ease(l2=10.0),
+    Ease(l2=10.0, tau=5.0),
+    ContentNeighbours(),
+    Ease(l2=10.0, content=5.0),
+    RandomWalk(k=5),
+    Slim(l1=0.1, l2=1.0),
+    UserNeighbours(k=5),
+    ImplicitAls(dim=4),
+    ImplicitAls(dim=4, tau=5.0),
+]
 
 
 def text_vectors(data) -> np.ndarray:
@@ -50,7 +67,7 @@ def test_classic_rankers(data, config, tmp_path):
     assert table["item_id"].to_pylist() == data.item_map.take(expected.rows.ravel()).tolist()
     np.testing.assert_allclose(table["score"], expected.scores.ravel(), rtol=1e-5, atol=1e-6)
     answer = recommender.recommend(history=["i1", "i2"], k=3)
-    narrowed = isinstance(config, ItemNeighbours | ContentNeighbours)  # they choose by the size of a block
+    narrowed = isinstance(config, ItemNeighbours | ContentNeighbours | RandomWalk)  # they choose by the size of a block
     assert recommender.manifest.max_items == (4 * data.num_items if narrowed else None)
     assert len(answer) == 3 and all(r.reason.text for r in answer)
     assert len(recommender.similar("i1", k=3)) == 3 and recommender.profile(user="u0").tags[0].tag == "Comedy"

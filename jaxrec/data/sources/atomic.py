@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from jaxrec.data.columns import TITLE_NAMES
 from jaxrec.data.sources.delimited import read_delimited
-from jaxrec.data.tables import Tables, check_mapping, rename_columns, require_columns
+from jaxrec.data.tables import KnowledgeTables, Tables, check_mapping, rename_columns, require_columns
 from jaxrec.errors import DataError
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -20,15 +20,17 @@ class Atomic:
     """A folder with NAME.inter and, where there are, NAME.item and NAME.user.
 
     A `token_seq` column is a list of tags, unless its name says that it is prose (title, description, ...).
-    columns: (canonical, theirs) pairs for other column names, without the type.
+    columns: (canonical, theirs) pairs for other column names, without the type. knowledge: read NAME.kg, triples of
+    entities, and NAME.link, which entity each item is.
     """
 
     path: str
     columns: tuple[tuple[str, str], ...] = ()
     encoding: str = "utf-8"
+    knowledge: bool = False
 
     def load(self) -> Tables:
-        """Raises DataError when the folder, the .inter file or a type in a header is missing."""
+        """Raises DataError when the folder, a file or a type in a header is missing."""
         folder = Path(self.path)
         found = sorted(folder.glob("*.inter")) if folder.is_dir() else []
         if not found:
@@ -39,7 +41,16 @@ class Atomic:
         check_mapping(tables, self.columns, str(folder))
         tables = [None if table is None else rename_columns(table, self.columns) for table in tables]
         require_columns(tables[0], ("user_id", "item_id"), str(log))
-        return Tables(*tables, origin=str(log))
+        return Tables(*tables, origin=str(log), knowledge=self._knowledge(log) if self.knowledge else None)
+
+    def _knowledge(self, log: Path) -> KnowledgeTables:
+        files = log.with_suffix(".kg"), log.with_suffix(".link")
+        for file in files:
+            if not file.exists():
+                raise DataError(
+                    f"{file} is missing: a knowledge graph is read from .kg and .link files beside {log.name}"
+                )
+        return KnowledgeTables(*(read_atomic(file, self.encoding) for file in files), f"{files[0]} and {files[1].name}")
 
 
 def read_atomic(path: Path, encoding: str = "utf-8") -> pa.Table:

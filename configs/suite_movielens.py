@@ -1,0 +1,47 @@
+"""MovieLens-100K and 1M under every protocol: one table of all methods, each tuned with 20 trials. Not measured.
+
+jaxrec compare --suite movielens --workdir runs/suite
+"""
+
+from dataclasses import replace
+
+from jaxrec.classic.content import ContentNeighbours
+from jaxrec.classic.ease import Ease
+from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.popularity import Popular, RecentPopular
+from jaxrec.data.holdout import ColdItems, LeaveLastOut, RandomPerUser, TimeCutoff, TimeLastOut, TimePerUser
+from jaxrec.data.sources.movielens import MovieLens
+from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.study.study import Study, Suite
+from jaxrec.text_encoder import BagOfWords
+
+METHODS = (Popular(), RecentPopular(), ItemNeighbours(), ContentNeighbours(), Ease())
+PROTOCOLS = {
+    "T": TimeCutoff(),
+    "TU": TimePerUser(),
+    "L": LeaveLastOut(),
+    "R": RandomPerUser(),
+    "C": ColdItems(),
+    "C-all": ColdItems(candidates="all"),
+    "G": TimeLastOut(),
+}
+
+
+def get_config() -> Suite:
+    return Suite(
+        name="movielens",
+        studies=tuple(
+            Study(name=f"ml-{size}-{protocol}", methods=METHODS, source=MovieLens(size), holdout=holdout)
+            for size in ("100k", "1m")
+            for protocol, holdout in PROTOCOLS.items()
+            if (size, protocol) != ("100k", "G")  # 69 users: too few
+        ),
+    )
+
+
+def debug(suite: Suite) -> Suite:
+    source, encoder = Synthetic(users=80, items=100), BagOfWords(dim=64)
+    studies = (study for study in suite.studies if study.name.startswith("ml-100k"))
+    return replace(
+        suite, studies=tuple(replace(s, source=source, encoder=encoder, trials=1, ks=(10,)) for s in studies)
+    )

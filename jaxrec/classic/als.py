@@ -1,0 +1,223 @@
+"""Implicit alternating least squares: factors of users and items, each solved exactly with the other held fixed."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.classic.interaction_matrix import RECENCY, distinct_pairs, recency, roomy_history_length
+from jaxrec.data.training import TrainingData
+from jaxrec.errors import UserError
+from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.ranker import Arrays, PyTree, Query
+
+WIDTH = 64  # events gathered at a time of each row that is solved
+CELLS = 2**22  # of the normal matrices held at once: 16 MB
+INITIAL = 0.1  # standard deviation of a factor's length when it begins
+
+
+class Penalty(NamedTuple):
+    """What holds a row of n events (or of that total weight) to zero: l2 * (n + unseen)^nu on its squared length.
+
+    unseen: alpha0 times the number of rows on the other side. All three float32 scalars.
+    """
+
+    l2: jax.Array
+    unseen: jax.Array
+    nu: jax.Array
+
+
+@dataclass(frozen=True)
+class AlsRanker:
+    """shared: {"gram": float32 [dim, dim], alpha0 V^T V of the items fitted, "penalty": of a user}.
+    items: {"vector": float32 [items, dim]}. A user is solved for from the history, so that nobody is unknown."""
+
+    arrays: Arrays
+    history_length: int
+    tau: float | None = None
+    base: float = 1.0
+
+    def user(self, arrays: Arrays, query: Query) -> PyTree:
+        weights = _history_weights(query.history, arrays.items["vector"].shape[0], self.tau, self.base)
+        vectors, shared = arrays.items["vector"], arrays.shared
+        batch, width = query.history.shape
+        room = (jnp.zeros((batch, WIDTH - 1), jnp.int32), jnp.zeros((batch, WIDTH - 1), jnp.float32))
+        rows = jnp.concatenate([jnp.maximum(query.history, 0), room[0]], axis=1)
+        weights = jnp.concatenate([weights, room[1]], axis=1)
+
+        def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return tuple(jax.lax.dynamic_slice_in_dim(x, step * WIDTH, WIDTH, axis=1) for x in (rows, weights))
+
+        steps = jnp.asarray((width + WIDTH - 1) // WIDTH, jnp.int32)
+        return _solve(events, steps, batch, weights.sum(axis=1), vectors, shared["gram"], Penalty(**shared["penalty"]))
+
+    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+        return jnp.matmul(user, items["vector"].T, precision="highest")
+
+    def user_profile(self, arrays: Arrays, query: Query) -> jax.Array:
+        return self.user(arrays, query)
+
+    def item_profile(self, shared: PyTree, items: PyTree) -> jax.Array:
+        return items["vector"]
+
+
+@dataclass(frozen=True)
+class ImplicitAls:
+    """min sum over events (u.v - 1)^2 + alpha0 sum over all pairs (u.v)^2 + the sum over users and items of
+    l2 (events + alpha0 * number on the other side)^nu |vector|^2, by turns exactly for all users and for all items
+    (Hu et al., ICDM 2008; as Rendle et al., "Revisiting the Performance of iALS", RecSys 2022).
+
+    l2 is that of nu = 1: for another nu it is scaled so that the penalties add up to the same. tau, base: the events of
+    a history weigh base + exp(-rank / tau) when asked; see `interaction_matrix.recency`. history_length: None for room
+    for all.
+    """
+
+    dim: int = 64
+    iterations: int = 10
+    alpha0: float = 0.1
+    l2: float = 0.03
+    nu: float = 1.0
+    tau: float | None = None
+    base: float = 0.1
+    history_length: int | None = None
+
+    reads_text: ClassVar[bool] = False
+    ranges: ClassVar[Ranges] = {
+        "dim": (32, 64, 128, 256),
+        "iterations": (5, 10, 16),
+        "alpha0": Between(0.01, 1, log=True),
+        "l2": Between(0.001, 0.3, log=True),
+        "nu": (0.0, 0.5, 1.0),
+        **RECENCY,
+    }
+
+    @property
+    def name(self) -> str:
+        return "iALS" if self.tau is None else "iALS-recency"
+
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> AlsRanker:
+        """Raises UserError when an option is out of range."""
+        users, items = data.dataset.num_users, data.dataset.num_items
+        pairs = distinct_pairs(data.train, items)
+        vectors = _alternate(pairs, users, items, self, setting.seed)[1]
+        gram = self.alpha0 * jnp.matmul(vectors.T, vectors, precision="highest")
+        shared = {"gram": gram, "penalty": _penalty(self, pairs, users, items, items)._asdict()}
+        length = self.history_length or roomy_history_length(data.train)
+        return AlsRanker(Arrays(shared, {"vector": vectors}), length, self.tau, self.base)
+
+
+def fit_item_factors(
+    pairs: tuple[np.ndarray, np.ndarray], num_users: int, num_items: int, options: ImplicitAls, seed: int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """(user factors float32 [users, dim], item factors [items, dim]); the users are solved for last, as when asked.
+
+    pairs: from `distinct_pairs`. A user or an item without events is the zero vector.
+    """
+    lists, vectors = _alternate(pairs, num_users, num_items, options, seed)
+    penalty = _penalty(options, pairs, num_users, num_items, num_items)
+    return _solve_all(vectors, lists, options.alpha0, penalty, count=num_users), vectors
+
+
+def _alternate(
+    pairs: tuple[np.ndarray, np.ndarray], users: int, items: int, options: ImplicitAls, seed: int
+) -> tuple["Lists", jax.Array]:
+    """The users' events, and the item factors [items, dim]."""
+    for name, low in (("dim", 1), ("iterations", 1), ("alpha0", 1e-9), ("l2", 1e-9)):
+        if getattr(options, name) < low:
+            raise UserError(f"ImplicitAls needs {name} of at least {low:g}, not {getattr(options, name):g}")
+    of_users = _lists(*pairs, users, options.dim)
+    of_items = _lists(pairs[1], pairs[0], items, options.dim)
+    user_penalty, item_penalty = (_penalty(options, pairs, users, items, others) for others in (items, users))
+    spread = INITIAL / np.sqrt(options.dim)
+    vectors = spread * jax.random.normal(jax.random.key(seed), (items, options.dim), jnp.float32)
+    for _ in range(options.iterations):
+        of_each = _solve_all(vectors, of_users, options.alpha0, user_penalty, count=users)
+        vectors = _solve_all(of_each, of_items, options.alpha0, item_penalty, count=items)
+    return of_users, vectors
+
+
+def _penalty(options: ImplicitAls, pairs: tuple[np.ndarray, np.ndarray], users: int, items: int, others: int):
+    lengths = [np.bincount(pairs[0], minlength=users), np.bincount(pairs[1], minlength=items)]
+    sizes = np.concatenate([lengths[0] + options.alpha0 * items, lengths[1] + options.alpha0 * users])
+    l2 = options.l2 * sizes.sum() / (sizes**options.nu).sum()
+    return Penalty(*(jnp.float32(x) for x in (l2, options.alpha0 * others, options.nu)))
+
+
+class Lists(NamedTuple):
+    """Events of each row (a user's items, an item's users), ragged, on the device.
+
+    events: int32 [events], by row. order: int32 [blocks, rows], the rows by their number of events, padded with the
+    number of rows; starts, lengths: int32 [blocks, rows], theirs. Alike lengths stand together, to waste little.
+    """
+
+    events: jax.Array
+    order: jax.Array
+    starts: jax.Array
+    lengths: jax.Array
+
+
+def _lists(rows: np.ndarray, others: np.ndarray, count: int, dim: int) -> Lists:
+    lengths = np.bincount(rows, minlength=count)
+    order = np.argsort(-lengths, kind="stable")
+    starts = np.cumsum(lengths) - lengths
+    size = max(1, min(count, CELLS // dim**2))
+    pad = (0, -count % size)
+    block = lambda x, fill: np.pad(x, pad, constant_values=fill).astype(np.int32).reshape(-1, size)  # noqa: E731
+    events = others[np.argsort(rows, kind="stable")]
+    return Lists(*map(jnp.asarray, (events, block(order, count), block(starts[order], 0), block(lengths[order], 0))))
+
+
+@partial(jax.jit, static_argnames="count")
+def _solve_all(vectors: jax.Array, lists: Lists, alpha0: jax.Array, penalty: Penalty, *, count: int) -> jax.Array:
+    """The best vector of each of `count` rows, given those of the other side: float32 [count, dim]."""
+    gram = alpha0 * jnp.matmul(vectors.T, vectors, precision="highest")
+
+    def block(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        starts, lengths = args
+
+        def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+            at = step * WIDTH + jnp.arange(WIDTH)[None, :]
+            inside = at < lengths[:, None]
+            rows = lists.events[jnp.where(inside, starts[:, None] + at, 0)]
+            return rows, inside.astype(jnp.float32)
+
+        steps = (lengths.max() + WIDTH - 1) // WIDTH
+        return _solve(events, steps, len(starts), lengths.astype(jnp.float32), vectors, gram, penalty)
+
+    solved = jax.lax.map(block, (lists.starts, lists.lengths)).reshape(-1, vectors.shape[1])
+    return jnp.zeros((count, vectors.shape[1])).at[lists.order.ravel()].set(solved, mode="drop")
+
+
+def _solve(events, steps, count, totals: jax.Array, vectors: jax.Array, gram: jax.Array, penalty: Penalty) -> jax.Array:
+    """(sum w v v^T + gram + penalty) x = sum w v for each of `count` rows: float32 [count, dim].
+
+    events(step) -> (rows int32, weights float32), both [count, WIDTH]. totals: float32 [count], sums of the weights.
+    """
+    dim = vectors.shape[1]
+
+    def add(step: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        rows, weights = events(step)
+        some = vectors[rows]
+        weighed = some * weights[:, :, None]
+        squares = jnp.einsum("bld,ble->bde", weighed, some, precision="highest")
+        return sums[0] + squares, sums[1] + weighed.sum(axis=1)
+
+    nothing = jnp.zeros((count, dim, dim), jnp.float32), jnp.zeros((count, dim), jnp.float32)
+    left, right = jax.lax.fori_loop(0, steps, add, nothing)
+    ridge = penalty.l2 * (totals + penalty.unseen) ** penalty.nu
+    left = left + gram[None] + ridge[:, None, None] * jnp.eye(dim)[None]
+    factor = jnp.linalg.cholesky(left)
+    return jax.scipy.linalg.cho_solve((factor, True), right[:, :, None])[:, :, 0]
+
+
+def _history_weights(history: jax.Array, items: int, tau: float | None, base: float) -> jax.Array:
+    """The weight of each event, float32 [batch, length]: of an item that stands twice, the later one counts."""
+    batch = jnp.arange(history.shape[0])[:, None]
+    place = 1 + jnp.arange(history.shape[1])[None, :]
+    rows = jnp.where(history < 0, items, history)
+    latest = jnp.zeros((history.shape[0], items), jnp.int32).at[batch, rows].max(place, mode="drop")
+    weights = jnp.ones(history.shape, jnp.float32) if tau is None else recency(history, tau, base)
+    return jnp.where((history >= 0) & (latest[batch, jnp.maximum(history, 0)] == place), weights, 0.0)

@@ -1,0 +1,43 @@
+"""The ranker of the linear item to item models: a full matrix of weights."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.classic.interaction_matrix import weighted_history
+from jaxrec.errors import UserError
+from jaxrec.ranker import Arrays, PyTree, Query
+
+
+@dataclass(frozen=True)
+class LinearRanker:
+    """items: {"weights": float32 [items, known items]}: row i weighs what the user has, for item i. tau, base: of the
+    recency that the history is weighed by."""
+
+    arrays: Arrays
+    history_length: int
+    tau: float | None = None
+    base: float = 1.0
+
+    def user(self, arrays: Arrays, query: Query) -> PyTree:
+        return weighted_history(query.history, arrays.items["weights"].shape[1], self.tau, self.base)
+
+    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+        return jnp.matmul(user, items["weights"].T, precision="highest")
+
+
+def check_size(name: str, rows: int, columns: int, matrices: int, max_gigabytes: float, what: str) -> None:
+    """Raises UserError when `matrices` float32 matrices need more than there may be."""
+    gigabytes = matrices * 4 * rows * columns / 1e9
+    if gigabytes > max_gigabytes:
+        raise UserError(
+            f"{name} over {rows:,} items needs {gigabytes:,.1f} GB ({what}); max_gigabytes is {max_gigabytes:g}. "
+            f"Leave {name} out, or raise max_gigabytes"
+        )
+
+
+def inverse(matrix: jax.Array) -> jax.Array:
+    """Of a symmetric positive definite matrix, by Cholesky."""
+    factor = jax.scipy.linalg.cho_factor(matrix, lower=True)
+    return jax.scipy.linalg.cho_solve(factor, jnp.eye(matrix.shape[0], dtype=matrix.dtype))

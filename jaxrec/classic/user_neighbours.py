@@ -1,0 +1,102 @@
+"""What users like the asker have: the mirror image of item neighbours."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.classic.interaction_matrix import RECENCY, distinct_pairs, rarity, roomy_history_length, weighted_history
+from jaxrec.classic.linear import check_size
+from jaxrec.data.training import TrainingData
+from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.ranker import Arrays, PyTree, Query
+
+
+@dataclass(frozen=True)
+class UserNeighbourRanker:
+    """shared: {"item_weights": float32 [known items], "user_factors": float32 [users], "power": float32 [], "shrink":
+    float32 []}. items: {"users": int8 [items, users], 1 where the user has the item}."""
+
+    arrays: Arrays
+    history_length: int
+    k: int
+    tau: float | None = None
+    base: float = 1.0
+
+    def user(self, arrays: Arrays, query: Query) -> PyTree:
+        """How like the asker each of the k nearest users is, zero for the others: float32 [batch, users]."""
+        shared, having = arrays.shared, arrays.items["users"]
+        weights = shared["item_weights"]
+        held = weighted_history(query.history, weights.shape[0], self.tau, self.base) * weights[None, :]
+        both = jnp.matmul(held, having[: weights.shape[0]].astype(jnp.float32), precision="highest")
+        own = jnp.maximum(held.sum(axis=1, keepdims=True), 1e-9) ** shared["power"]
+        similar = both / (own * shared["user_factors"][None, :] + shared["shrink"])
+        found, users = jax.lax.top_k(similar, self.k)
+        batch = jnp.arange(similar.shape[0])[:, None]
+        return jnp.zeros_like(similar).at[batch, users].set(found)
+
+    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+        return jnp.matmul(user, items["users"].astype(jnp.float32).T, precision="highest")
+
+
+@dataclass(frozen=True)
+class UserNeighbours:
+    """r_ui = sum over the k users v most like u of sim(u, v) r_vi (Herlocker et al., SIGIR 1999), found from the
+    history when asked, so that nobody is unknown; a user who was trained on is a neighbour of the own, without effect
+    on items that the user lacks.
+
+    With m_uv = sum over the items of both of g_i^2, g_i = 1 for cosine and ln(users / (1 + n_i)) for tfidf and bm25
+    with n_i users of i: cosine and tfidf m_uv / (sqrt(m_uu m_vv) + shrink); bm25 m_uv b_v, where b_v = (k1 + 1) / (k1
+    (1 - b + b n_v / mean n) + 1) for n_v items of v (that of u changes no order).
+
+    tau, base: the events of a history weigh base + exp(-rank / tau) when asked; see `interaction_matrix.recency`.
+    max_gigabytes: what needs more is refused. history_length: None for room for all.
+    """
+
+    k: int = 100
+    similarity: Literal["cosine", "tfidf", "bm25"] = "cosine"
+    shrink: float = 0.0
+    k1: float = 100.0
+    b: float = 0.8
+    tau: float | None = None
+    base: float = 0.1
+    max_gigabytes: float = 8.0
+    history_length: int | None = None
+
+    reads_text: ClassVar[bool] = False
+    ranges: ClassVar[Ranges] = {
+        "k": Between(20, 500, log=True, whole=True),
+        "similarity": ("cosine", "tfidf", "bm25"),
+        "shrink": (0.0, 5.0, 20.0, 100.0),
+        "k1": (1.0, 10.0, 100.0),
+        "b": Between(0.2, 1.0),
+        **RECENCY,
+    }
+
+    @property
+    def name(self) -> str:
+        return "User neighbours" if self.tau is None else "User neighbours, recency"
+
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> UserNeighbourRanker:
+        """Raises UserError when the matrix of items and users is too large."""
+        users, items = data.dataset.num_users, data.dataset.num_items
+        check_size("UserNeighbours", items, users, 1, self.max_gigabytes, f"items x {users:,} users")
+        user_rows, item_rows = distinct_pairs(data.train, items)
+        counts = np.bincount(item_rows, minlength=items)
+        weights = np.ones(items) if self.similarity == "cosine" else rarity(counts, users)
+        if self.similarity == "bm25":
+            lengths = np.bincount(user_rows, minlength=users)
+            factors = (self.k1 * (1 - self.b + self.b * lengths / max(lengths.mean(), 1e-9)) + 1) / (self.k1 + 1)
+        else:
+            factors = np.sqrt(np.maximum(np.bincount(user_rows, weights[item_rows], minlength=users), 1e-9))
+        matrix = np.zeros((items, users), np.int8)
+        matrix[item_rows, user_rows] = 1
+        plain = self.similarity == "bm25"
+        shared = {"item_weights": weights, "user_factors": factors}
+        shared |= {"power": 0.0 if plain else 0.5, "shrink": 0.0 if plain else self.shrink}
+        arrays = Arrays({name: jnp.asarray(x, jnp.float32) for name, x in shared.items()}, {"users": matrix})
+        arrays = arrays._replace(items=jax.tree.map(jnp.asarray, arrays.items))
+        length = self.history_length or roomy_history_length(data.train)
+        return UserNeighbourRanker(arrays, length, min(self.k, users), self.tau, self.base)

@@ -1,0 +1,1 @@
+"""The learned blend of other rankers."""

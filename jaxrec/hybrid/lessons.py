@@ -1,0 +1,114 @@
+"""What a blend learns from: the scores of its parts, fitted on an inner training part, and what was chosen after it."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.data.dataset import Dataset
+from jaxrec.data.holdout import Holdout
+from jaxrec.data.interactions import Histories
+from jaxrec.data.queries import asking_times, gather_queries
+from jaxrec.hybrid.ranker import HybridRanker
+from jaxrec.hybrid.signals import context
+from jaxrec.ranker import Arrays, Query, num_items
+
+POSITIVES = 16  # of one user that are learned from, a sample where there are more
+WIDEST = 1_024  # events of a history that the parts are asked with
+
+
+class Lessons(NamedTuple):
+    """parts: float32 [users, candidates, parts], standardised; signals: float32 [users, candidates, signals]; context:
+    float32 [users, context]. wanted: int32 [users, POSITIVES], places among the candidates of what was chosen, those
+    that are there first; there: bool, likewise. allowed: bool [users, candidates]."""
+
+    parts: jax.Array
+    signals: jax.Array
+    context: jax.Array
+    wanted: jax.Array
+    there: jax.Array
+    allowed: jax.Array
+
+
+def lessons_of(
+    ranker: HybridRanker,
+    dataset: Dataset,
+    holdout: Holdout,
+    *,
+    users: int,
+    candidates: int,
+    seed: int,
+    features: np.ndarray | None,
+    text: np.ndarray | None,
+    block: int = 64,
+) -> Lessons:
+    """The lessons of up to `users` users of the holdout's test, drawn at random.
+
+    ranker: the parts fitted on holdout.train, joined with any weights. candidates: items per user, drawn from the best
+    of each part and of the most popular, and all that was chosen; the whole catalog where it is no larger.
+    """
+    draw = np.random.default_rng(seed)
+    chosen = holdout.positives("test")
+    past = holdout.history("test")
+    histories = Histories.of(past, dataset.num_users)
+    asked_at = asking_times(past, holdout.test, histories)
+    who = np.unique(chosen.user_rows)
+    who = np.sort(draw.permutation(who)[:users])
+    wanted = Histories.of(chosen, dataset.num_users)
+    width = min(int(histories.lengths[who].max(initial=1)), WIDEST)
+    items = num_items(ranker.arrays)
+    depth = min(items, candidates)
+    allowed = jnp.asarray(holdout.candidates("test"))
+    found = []
+    for start in range(0, len(who), block):
+        rows = np.full(block, -1, np.int64)
+        rows[: len(who[start : start + block])] = who[start : start + block]
+        query = gather_queries(histories, rows, width, asked_at[np.maximum(rows, 0)], features, text)
+        seen = gather_queries(histories, rows, int(histories.lengths[who].max()), 0).history
+        targets = np.full((block, POSITIVES), -1, np.int32)
+        for place, row in enumerate(rows):
+            if row >= 0:
+                own = np.unique(wanted.item_rows[wanted.offsets[row] : wanted.offsets[row + 1]])
+                own = draw.permutation(own)[:POSITIVES]
+                targets[place, : len(own)] = own
+        lesson = _gather(ranker.stripped, ranker.arrays, Query(*query), seen, targets, allowed, depth=depth)
+        real = min(block, len(who) - start)
+        found.append([np.asarray(leaf)[:real] for leaf in lesson])
+    return Lessons(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+
+
+@partial(jax.jit, static_argnames=("ranker", "depth"))
+def _gather(
+    ranker: HybridRanker,
+    arrays: Arrays,
+    query: Query,
+    seen: jax.Array,
+    targets: jax.Array,
+    allowed: jax.Array,
+    *,
+    depth: int,
+) -> Lessons:
+    asked = ranker.asked(arrays, query)
+    mean, std = ranker.spread(arrays.shared, asked)
+    scores = jnp.stack(ranker.part_scores(arrays.shared, arrays.items["parts"], asked), axis=-1)
+    scores = (scores - mean[:, None, :]) / std[:, None, :]
+    signals, about = arrays.items["signals"], context(query)
+    batch, items = scores.shape[:2]
+    at = jnp.arange(batch)[:, None]
+    had = jnp.zeros((batch, items), bool).at[at, jnp.where(seen < 0, items, seen)].set(True, mode="drop")
+    may = allowed[None, :] & ~had
+    is_target = jnp.zeros((batch, items), bool).at[at, jnp.where(targets < 0, items, targets)].set(True, mode="drop")
+    if depth < items:  # the best by any part or by popularity, what was chosen before all
+        keys = jnp.concatenate([scores, jnp.broadcast_to(signals[None, :, :1], (batch, items, 1))], axis=-1)
+        keys = jnp.where(may[..., None], keys, -jnp.inf)
+        places = jnp.argsort(jnp.argsort(-keys, axis=1), axis=1).min(axis=-1)
+        order = jnp.argsort(jnp.where(is_target & may, -1, places), axis=1)[:, :depth]
+        scores = jnp.take_along_axis(scores, order[..., None], axis=1)
+        signals, may = signals[order], jnp.take_along_axis(may, order, axis=1)
+        is_target = jnp.take_along_axis(is_target, order, axis=1)
+    else:
+        signals = jnp.broadcast_to(signals[None], (batch, *signals.shape))
+    there, wanted = jax.lax.top_k((is_target & may).astype(jnp.int32), POSITIVES)
+    return Lessons(scores, signals, about, wanted.astype(jnp.int32), there > 0, may)

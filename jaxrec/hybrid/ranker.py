@@ -1,0 +1,112 @@
+"""Several rankers as one: a weighted sum of their scores and of the items' signals."""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrec.hybrid.signals import context, latest, new_item_signals
+from jaxrec.ranker import Arrays, PyTree, Query, Ranker
+
+NEW = -1  # the last signal: whether nobody has the item
+
+
+class Weights(NamedTuple):
+    """What is learned: from the asker's context to the weight of each part and of each signal.
+
+    parts, new_parts: float32 [context, parts], for all items and on top for those that nobody has; signals: float32
+    [context, signals].
+    """
+
+    parts: jax.Array
+    new_parts: jax.Array
+    signals: jax.Array
+
+
+class Asker(NamedTuple):
+    """parts: what each part knows of the askers. mean, std: float32 [batch, parts], of each part's scores over the
+    probe. weights: float32 [batch, parts], new_weights likewise, signal_weights: float32 [batch, signals]."""
+
+    parts: tuple[PyTree, ...]
+    mean: jax.Array
+    std: jax.Array
+    weights: jax.Array
+    new_weights: jax.Array
+    signal_weights: jax.Array
+
+
+@dataclass(frozen=True)
+class HybridRanker:
+    """shared: {"parts": of each, "weights": Weights, "probe": the items of the parts that scores are standardised
+    over, "blank": one row of zeros like the items of each part}. items: {"parts": of each, "signals": float32
+    [items, signals]}.
+
+    parts: the rankers without their arrays.
+    """
+
+    arrays: Arrays
+    parts: tuple[Ranker, ...]
+    history_length: int
+
+    @property
+    def stripped(self) -> "HybridRanker":
+        """The same without arrays: what programs are compiled for."""
+        return replace(self, arrays=None)
+
+    def asked(self, arrays: Arrays, query: Query) -> tuple[PyTree, ...]:
+        """What each part knows of the askers."""
+        shared, items = arrays.shared["parts"], arrays.items["parts"]
+        return tuple(
+            part.user(Arrays(s, i), latest(query, part.history_length))
+            for part, s, i in zip(self.parts, shared, items, strict=True)
+        )
+
+    def part_scores(self, shared: PyTree, items: PyTree, asked: tuple[PyTree, ...]) -> list[jax.Array]:
+        """Each part's own scores, float32 [batch, block]."""
+        return [
+            part.score(s, i, user) for part, s, i, user in zip(self.parts, shared["parts"], items, asked, strict=True)
+        ]
+
+    def spread(self, shared: PyTree, asked: tuple[PyTree, ...]) -> tuple[jax.Array, jax.Array]:
+        """Mean and standard deviation of each part's scores over the probe, float32 [batch, parts]."""
+        scores = jnp.stack(self.part_scores(shared, shared["probe"], asked), axis=-1)
+        return scores.mean(axis=1), scores.std(axis=1) + 1e-6
+
+    def user(self, arrays: Arrays, query: Query) -> Asker:
+        asked, weights, about = self.asked(arrays, query), arrays.shared["weights"], context(query)
+        mean, std = self.spread(arrays.shared, asked)
+        return Asker(asked, mean, std, about @ weights.parts, about @ weights.new_parts, about @ weights.signals)
+
+    def score(self, shared: PyTree, items: PyTree, user: Asker) -> jax.Array:
+        new = items["signals"][:, NEW][None, :]
+        total = user.signal_weights @ items["signals"].T
+        for p, scores in enumerate(self.part_scores(shared, items["parts"], user.parts)):
+            standard = (scores - user.mean[:, p, None]) / user.std[:, p, None]
+            total = total + standard * (user.weights[:, p, None] + new * user.new_weights[:, p, None])
+        return total
+
+    def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array) -> PyTree:
+        """What `arrays.items` holds, for new items: parts that cannot read content know nothing of them."""
+        count, parts = text.shape[0], []
+        for part, s, blank in zip(self.parts, shared["parts"], shared["blank"], strict=True):
+            if hasattr(part, "embed_items"):
+                parts.append(part.embed_items(s, text, features))
+            else:
+                parts.append(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), blank))
+        return {"parts": tuple(parts), "signals": new_item_signals(count)}
+
+
+def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weights: Weights) -> HybridRanker:
+    """The blend of fitted rankers. signals: float32 [items, signals]; probe: int32 [any], rows of items that somebody
+    has: how a part's scores are spread over them is what its score of an item is measured by."""
+    items = tuple(ranker.arrays.items for ranker in rankers)
+    shared: dict[str, Any] = {
+        "parts": tuple(ranker.arrays.shared for ranker in rankers),
+        "weights": weights,
+        "probe": jax.tree.map(lambda leaf: leaf[probe], items),
+        "blank": jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), items),
+    }
+    arrays = Arrays(shared, {"parts": items, "signals": jnp.asarray(signals)})
+    length = max(ranker.history_length for ranker in rankers)
+    return HybridRanker(arrays, tuple(replace(ranker, arrays=None) for ranker in rankers), length)

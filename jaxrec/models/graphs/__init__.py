@@ -1,0 +1,1 @@
+"""Graphs of users, items and what is known of items."""

@@ -1,0 +1,1 @@
+"""Methods compared: equal tuning on validation, one refit, one test, one table."""

@@ -1,0 +1,164 @@
+"""The blend finds what its parts know, learns without the held-out part, and is exported as it is."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.classic.ease import Ease
+from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.popularity import Popular
+from jaxrec.data.cleaning import clean
+from jaxrec.data.dataset import index_ids
+from jaxrec.data.given import Given
+from jaxrec.data.holdout import ColdItems, LeaveLastOut, RandomPerUser, TimeCutoff
+from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
+from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.data.training import TrainingData
+from jaxrec.errors import UserError
+from jaxrec.evaluate.evaluator import evaluate
+from jaxrec.hybrid.folds import inner_folds
+from jaxrec.hybrid.hybrid import Hybrid
+from jaxrec.hybrid.learning import learn, ndcg
+from jaxrec.hybrid.lessons import Lessons
+from jaxrec.hybrid.ranker import Weights
+from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
+from jaxrec.ranker import Arrays, Query, score_all
+from jaxrec.serve.export import export
+from jaxrec.serve.recommender import Recommender
+
+PARTS = (Ease(l2=20.0), ItemNeighbours(k=20), Popular())
+
+
+@pytest.fixture(scope="module")
+def data():
+    return index_ids(clean(Synthetic(users=150, items=60).load())[0])
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    holdout = RandomPerUser()(data).refit()
+    known = TrainingData(data, holdout.train, holdout=holdout, rule=RandomPerUser())
+    return known, Hybrid(parts=PARTS, folds=2, users=100).fit(known)
+
+
+def query_of(history, length=None):
+    rows = np.full((1, length or len(history)), -1, np.int32)
+    rows[0, : len(history)] = history
+    ones = (rows >= 0).astype(np.float32)
+    return Query(jnp.asarray(rows), jnp.asarray(ones), jnp.asarray(ones), jnp.zeros((1, 0)), jnp.zeros((1, 0)))
+
+
+def test_signals_are_standardised_counts_of_events_that_fade():
+    days = np.array([0, 30, 40])
+    log = Interactions(np.arange(3, dtype=np.int32), np.array([0, 1, 1], np.int32), days * SECONDS_PER_DAY, np.ones(3))
+    signals = item_signals(log, 3)
+    assert signals.shape == (3, len(NAMES)) and signals.dtype == np.float32
+    np.testing.assert_array_equal(signals[2], [0] * (len(NAMES) - 1) + [1])  # nobody has it
+    for column, days in enumerate(HALF_LIVES, start=2):
+        raw = np.array([2 ** (-40 / days), 2 ** (-10 / days) + 1])
+        np.testing.assert_allclose(signals[:2, column], (raw - raw.mean()) / raw.std(), rtol=1e-5)
+
+
+def test_latest_keeps_the_last_events():
+    query = latest(query_of([4, 5, 6, 7], length=6), 3)
+    np.testing.assert_array_equal(query.history, [[5, 6, 7]])
+    query = latest(query_of([4, 5], length=6), 3)
+    np.testing.assert_array_equal(query.history, [[4, 5, -1]])
+    np.testing.assert_array_equal(query.weights, [[1, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    "rule", [TimeCutoff(), LeaveLastOut(), RandomPerUser(), ColdItems()], ids=lambda r: type(r).__name__
+)
+def test_inner_folds_hold_only_the_training_part(data, rule):
+    outer = rule(data)
+    known = set(zip(outer.train.user_rows, outer.train.item_rows, strict=True))
+    folds = inner_folds(rule, data, outer.train, 3)
+    assert len(folds) == 3
+    sizes = set()
+    for fold in folds:
+        rows = set(zip(fold.train.user_rows, fold.train.item_rows, strict=True))
+        held = set(zip(fold.test.user_rows, fold.test.item_rows, strict=True))
+        assert rows <= known and held <= known and not rows & held and held
+        sizes.add((fold.test.user_rows.tobytes(), fold.test.item_rows.tobytes()))
+    assert len(sizes) == 3  # no two folds teach the same
+
+
+def test_ready_splits_are_cut_by_time_and_timeless_ones_at_random(data):
+    log = data.interactions
+    assert inner_folds(Given(valid="v", test="t"), data, log, 1)[0].name == "T"
+    assert inner_folds(None, data, replace(log, timestamps=0 * log.timestamps), 1)[0].name == "R"
+
+
+def lessons_where(part_that_knows: int, users=200, candidates=30, parts=3, seed=0) -> Lessons:
+    """One part puts what was chosen on top, the others are noise."""
+    draw = np.random.default_rng(seed)
+    scores = draw.normal(size=(users, candidates, parts)).astype(np.float32)
+    scores[:, 0, part_that_knows] += 3.0
+    wanted, there = np.zeros((users, 16), np.int32), np.zeros((users, 16), bool)
+    there[:, 0] = True
+    signals = np.zeros((users, candidates, len(NAMES)), np.float32)
+    about = np.tile(np.float32([1, 0, 0]), (users, 1))
+    return Lessons(scores, signals, about, wanted, there, np.ones((users, candidates), bool))
+
+
+@pytest.mark.parametrize("part", [0, 2])
+def test_the_part_that_knows_gets_the_weight(part):
+    learned = learn(lessons_where(part), seed=0)
+    weights = np.asarray(learned.weights.parts)[0]
+    assert weights.argmax() == part and weights[part] > 3 * np.abs(np.delete(weights, part)).max()
+    plain = Weights(jnp.full((3, 3), 0.0).at[0].set(1 / 3), jnp.zeros((3, 3)), jnp.zeros((3, len(NAMES))))
+    assert learned.gain > np.asarray(ndcg(plain, lessons_where(part))).mean() + 0.02
+
+
+def test_what_is_not_allowed_is_no_rival():
+    lessons = lessons_where(0)
+    lessons = lessons._replace(allowed=np.eye(1, 30, dtype=bool).repeat(200, axis=0))  # the chosen one alone
+    weights = Weights(jnp.zeros((3, 3)), jnp.zeros((3, 3)), jnp.zeros((3, len(NAMES))))
+    np.testing.assert_allclose(ndcg(weights, lessons), 1.0)
+
+
+def test_the_blend_is_no_worse_than_its_parts_on_what_it_has_not_seen(data, fitted):
+    known, hybrid = fitted
+    judged = [evaluate(r, data, known.holdout, "test", ks=(10,)) for r in (hybrid, *(p.fit(known) for p in PARTS))]
+    ours, *parts = (result["ndcg@10"] for result in judged)
+    assert ours > 0.95 * max(parts)
+
+
+def test_scores_are_the_weighted_standardised_scores(fitted):
+    _, hybrid = fitted
+    query = query_of([3, 8, 1])
+    asker = hybrid.user(hybrid.arrays, query)
+    total = np.asarray(asker.signal_weights @ hybrid.arrays.items["signals"].T)
+    for p, part in enumerate(PARTS):
+        alone = replace(
+            hybrid.parts[p], arrays=Arrays(hybrid.arrays.shared["parts"][p], hybrid.arrays.items["parts"][p])
+        )
+        scores = np.asarray(score_all(alone, alone.arrays, query))
+        assert part.name
+        warm = np.asarray(hybrid.arrays.items["signals"])[:, -1] == 0
+        spread = (scores - scores[:, warm].mean()) / (scores[:, warm].std() + 1e-6)
+        total = total + spread * np.asarray(asker.weights)[:, p, None]
+    np.testing.assert_allclose(score_all(hybrid, hybrid.arrays, query)[:, warm], total[:, warm], rtol=2e-3, atol=2e-3)
+
+
+def test_exported_as_in_process_and_new_items_come_in_cold(data, fitted, tmp_path):
+    known, hybrid = fitted
+    export(hybrid, data, tmp_path / "a", item_text=0)
+    recommender = Recommender.load(tmp_path / "a")
+    ids = data.item_map.take(np.array([3, 8, 1])).tolist()
+    found = recommender.recommend(history=ids, k=5)
+    scores = np.array(score_all(hybrid, hybrid.arrays, query_of([3, 8, 1])))[0]
+    scores[[3, 8, 1]] = -np.inf
+    assert [item.item_id for item in found] == data.item_map.take(np.argsort(-scores, kind="stable")[:5]).tolist()
+    new = hybrid.embed_items(hybrid.arrays.shared, jnp.zeros((2, 0)), jnp.zeros((2, 0)))
+    np.testing.assert_array_equal(new["signals"][:, -1], [1, 1])
+    assert [leaf.shape[0] for leaf in new["parts"][0].values()] == [2]
+
+
+def test_a_hybrid_needs_parts():
+    with pytest.raises(UserError, match="needs parts"):
+        Hybrid().fit(TrainingData(SimpleNamespace(), None))

@@ -1,0 +1,250 @@
+"""A whole comparison on generated data: equal budgets, resume, one test, and what is refused."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jaxrec.classic.content import ContentNeighbours
+from jaxrec.classic.ease import Ease
+from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.popularity import Popular, RecentPopular
+from jaxrec.config import from_json, to_json
+from jaxrec.data.holdout import ColdItems, RandomPerUser, TimeCutoff
+from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.errors import DataError, UserError
+from jaxrec.evaluate.evaluator import Judged, evaluate
+from jaxrec.study import run
+from jaxrec.study.command import compare_config
+from jaxrec.study.compare import compare_all
+from jaxrec.study.page import to_html
+from jaxrec.study.stored import Folder
+from jaxrec.study.study import Study, Suite, keyed
+from jaxrec.study.table import one_of_draws, one_of_seeds
+
+STUDY = Study(
+    name="planted",
+    methods=(Popular(), ItemNeighbours(), ContentNeighbours(), Ease()),
+    source=Synthetic(users=60, items=80, events_per_user=25),
+    holdout=RandomPerUser(),
+    encoder=None,
+    trials=4,
+    ks=(10, 20),
+)
+
+
+def quiet(text):
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole")
+    (table,) = compare_all(STUDY, workdir, command="jaxrec compare", say=quiet)
+    return workdir, table
+
+
+def trials_of(workdir, method):
+    return Folder(workdir / "planted" / method).trials()
+
+
+def test_json_round_trip():
+    suite = Suite("both", (STUDY, replace(STUDY, name="cold", holdout=ColdItems(), draws=2, reference="Ease")))
+    assert from_json(to_json(suite)) == suite
+
+
+def test_every_method_has_the_same_budget(whole):
+    workdir, table = whole
+    assert len(trials_of(workdir, "ease")) == len(trials_of(workdir, "itemneighbours")) == 4
+    assert len(trials_of(workdir, "popular")) == 1  # nothing to choose
+    first = trials_of(workdir, "ease")[0]
+    assert first.options == {"l2": 200.0, "content": 0.0, "half_life": None, "tau": None, "base": 0.1}
+
+
+def test_what_is_best_on_validation_is_refitted_and_tested(whole):
+    workdir, table = whole
+    row = next(row for row in table["rows"] if row["method"] == "Ease")
+    best = max(trials_of(workdir, "ease"), key=lambda trial: trial.value)
+    assert row["options"] == [best.options] and row["validation"]["mean"] == best.value
+    data = run.load(STUDY, quiet)
+    ranker = Ease(**best.options).fit(data.refit)
+    result = evaluate(ranker, data.data.dataset, data.refit.holdout, "test", ks=(10, 20))
+    assert row["metrics"]["ndcg@10"]["mean"] == pytest.approx(result["ndcg@10"], abs=1e-12)
+    assert row["metrics"]["ndcg@10"]["low"] == pytest.approx(result.interval("ndcg@10").low)
+    assert len(data.refit.train) == len(data.data.train) + len(data.data.holdout.valid)
+    valid = evaluate(Ease(**best.options).fit(data.data), data.data.dataset, data.data.holdout, "valid", ks=(10,))
+    assert valid["ndcg@10"] == pytest.approx(best.value, abs=1e-12)
+
+
+def test_the_table_says_all(whole):
+    workdir, table = whole
+    means = [row["metrics"]["ndcg@10"]["mean"] for row in table["rows"]]
+    assert means == sorted(means, reverse=True) and len(means) == 3
+    assert table["reference"] == max(table["rows"], key=lambda row: row["validation"]["mean"])["method"]
+    values = {
+        key: Folder(workdir / "planted" / key.lower()).evaluation(0).values["ndcg@10"] for key in ("Ease", "Popular")
+    }
+    popular = next(row for row in table["rows"] if row["method"] == "Popular")
+    if table["reference"] == "Ease":
+        assert popular["metrics"]["ndcg@10"]["difference"] == pytest.approx((values["Popular"] - values["Ease"]).mean())
+    for row in table["rows"]:
+        assert row["fit_seconds"] > 0 and row["score_seconds"] > 0 and row["peak_gigabytes"] > 0.05
+        assert row["command"].endswith(f'--methods "{row["method"]}"')
+        assert {"recall@20", "diversity@10", "popularity_lift@10"} <= set(row["metrics"])
+        assert [part["segment"] for part in row["segments"]["items"]] == ["head", "tail", "warm", "cold"]
+    assert any(re.search("ContentNeighbours: left out: .*need item text vectors", note) for note in table["notes"])
+    assert json.loads((workdir / "planted/table.json").read_text()) == table
+    text = (workdir / "planted/table.md").read_text()
+    assert len(re.findall(r"^\| (?:EASE|Popular|Item)", text, re.MULTILINE)) == 3 and "left out" in text
+    page = to_html(table | {"notes": ["<script>alert(1)</script>"]})
+    assert "<script>alert(1)" not in page and "default-src 'none'" in page and 'id="chart-forest"' in page
+
+
+def test_interrupted_and_resumed_no_trial_is_done_twice(whole, tmp_path, monkeypatch):
+    done, fit = [], Ease.fit
+
+    def stops(self, data, setting=None):
+        done.append(self)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return fit(self, data)
+
+    monkeypatch.setattr(Ease, "fit", stops)
+    with pytest.raises(KeyboardInterrupt):
+        compare_all(STUDY, tmp_path, methods=("EASE",), say=quiet)
+    assert len(trials_of(tmp_path, "ease")) == 2
+    compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
+    assert len(done) == 3 + 2 + 1  # two trials more, and the refit
+    again, once = trials_of(tmp_path, "ease"), trials_of(whole[0], "ease")
+    assert [(t.options, t.value) for t in again] == [(t.options, t.value) for t in once]
+    (table,) = compare_all(STUDY, tmp_path, methods=("ease",), say=quiet)
+    assert len(done) == 6 and [row["method"] for row in table["rows"]] == ["Ease"]
+    assert "ItemNeighbours: left out: not worked on yet" in table["notes"]
+
+
+def test_a_test_is_made_once(whole, tmp_path, monkeypatch):
+    compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
+    monkeypatch.setattr(run, "_test", lambda *a: pytest.fail("tested again"))
+    with pytest.raises(UserError, match=r"trials was 4 and is now 5; a test is made once"):
+        compare_all(replace(STUDY, trials=5), tmp_path, say=quiet)
+    with pytest.raises(UserError, match=r"holds another study: holdout"):
+        compare_all(replace(STUDY, holdout=TimeCutoff()), tmp_path, say=quiet)
+    with pytest.raises(UserError, match=r"Ease with other options: l2=200.0, now 300"):
+        compare_all(replace(STUDY, methods=(Ease(l2=300.0),)), tmp_path, say=quiet)
+    folder = tmp_path / "planted/ease"
+    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    worst = min(range(4), key=lambda i: lines[i]["value"])
+    lines[worst]["value"] = 1.0
+    (folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UserError, match="was tested already with .*, and would now be tested with"):
+        compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
+    (test,) = Folder(folder).tests()
+    with pytest.raises(UserError, match="a test is made once"):
+        Folder(folder).add_test(test, Folder(folder).evaluation(0))
+
+
+def test_methods_may_be_added_and_data_may_not_change(tmp_path):
+    study = replace(STUDY, methods=(Popular(),))
+    compare_all(study, tmp_path, say=quiet)
+    (table,) = compare_all(replace(study, methods=(RecentPopular(), Popular())), tmp_path, say=quiet)
+    assert {row["method"] for row in table["rows"]} == {"Popular", "RecentPopular"}
+    file = tmp_path / "planted/data.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"fingerprint": "0"}))
+    with pytest.raises(DataError, match="the data has changed"):
+        compare_all(study, tmp_path, say=quiet)
+
+
+def test_draws_and_seeds_are_pooled(tmp_path):
+    study = replace(STUDY, methods=(Popular(), RecentPopular()), draws=2, trials=1, holdout=RandomPerUser(seed=3))
+    (table,) = compare_all(study, tmp_path, say=quiet)
+    first, second = (Folder(tmp_path / "planted" / place / "popular").evaluation(0) for place in ("", "draw-1"))
+    row = next(row for row in table["rows"] if row["method"] == "Popular")
+    both = np.concatenate([first.values["ndcg@10"], second.values["ndcg@10"]])
+    assert row["metrics"]["ndcg@10"]["mean"] == pytest.approx(both.mean())
+    assert row["spread"]["ndcg@10"] == pytest.approx(np.std([first["ndcg@10"], second["ndcg@10"]], ddof=1))
+    assert not np.array_equal(first.rows, second.rows) and row["tests"] == 2
+    data = run.load(study.drawn(1), quiet)
+    assert np.array_equal(second.user_rows, Judged.of(data.data.dataset, data.refit.holdout, "test").user_rows)
+    mean = one_of_seeds([first, replace(first, values={n: v + 1 for n, v in first.values.items()})])
+    np.testing.assert_allclose(mean.values["ndcg@10"], first.values["ndcg@10"] + 0.5)
+    assert one_of_draws([first, second])["coverage@10"] == pytest.approx(
+        (first["coverage@10"] + second["coverage@10"]) / 2
+    )
+
+
+def test_what_is_random_is_tested_with_every_seed(tmp_path, monkeypatch):
+    seeds, fit = [], Popular.fit
+    monkeypatch.setattr(run, "is_random", lambda method: True)
+    monkeypatch.setattr(Popular, "fit", lambda self, data, setting: seeds.append(setting.seed) or fit(self, data))
+    study = replace(STUDY, methods=(Popular(),), seeds=3, seed=5)
+    (table,) = compare_all(study, tmp_path, say=quiet)
+    assert seeds == [5, 5, 6, 7] and table["rows"][0]["tests"] == 3  # one trial, three refits
+    assert table["rows"][0]["spread"]["ndcg@10"] == 0.0  # Popular is not random after all
+    compare_all(study, tmp_path, say=quiet)
+    assert len(seeds) == 4
+
+
+def test_workers_find_what_one_process_finds(whole, tmp_path):
+    study = replace(STUDY, methods=(Popular(), Ease()))
+    (table,) = compare_all(study, tmp_path, workers=2, say=quiet)
+    expected = {row["method"]: row["metrics"]["ndcg@10"]["mean"] for row in whole[1]["rows"]}
+    for row in table["rows"]:
+        assert row["metrics"]["ndcg@10"]["mean"] == pytest.approx(expected[row["method"]], abs=1e-6)
+    assert [t.options for t in trials_of(tmp_path, "ease")] == [t.options for t in trials_of(whole[0], "ease")]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"methods": ()}, "nothing to compare"),
+        ({"trials": 0}, "trials must be 1 or more"),
+        ({"metric": "ndgc@10"}, "is not measured; did you mean 'ndcg@10'"),
+        ({"metric": "coverage@10"}, "is not measured"),
+        ({"draws": 3, "holdout": TimeCutoff()}, "TimeCutoff draws nothing at random"),
+        ({"reference": "Eas"}, "reference: no method 'Eas' among .*; did you mean 'EASE'"),
+        ({"methods": (Ease(), Ease(l2=3.0))}, "two methods are named 'ease'"),
+        ({"methods": (Synthetic(),)}, "is no method: it needs name, ranges and fit"),
+        ({"ks": ()}, "ks are list lengths"),
+    ],
+)
+def test_what_cannot_be_compared(change, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        compare_all(replace(STUDY, **change), tmp_path, say=quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_nothing_has(tmp_path):
+    with pytest.raises(UserError, match="--methods: no method 'Poplar' among .*; did you mean 'Popular'"):
+        compare_all(STUDY, tmp_path, methods=("Ease", "Poplar"), say=quiet)
+    with pytest.raises(UserError, match="no suite 'movielens-2'; there are: movielens"):
+        compare_config(None, "movielens-2", tmp_path)
+    with pytest.raises(UserError, match="give --config FILE, or --suite NAME"):
+        compare_config(None, None, tmp_path)
+    with pytest.raises(UserError, match="two studies named 'planted'"):
+        compare_all(Suite("s", (STUDY, STUDY)), tmp_path, say=quiet)
+    with pytest.raises(UserError, match="workers must be 1 or more"):
+        compare_all(STUDY, tmp_path, workers=0, say=quiet)
+
+
+def test_scores_that_are_no_numbers_lose_and_are_named(tmp_path, monkeypatch):
+    fit = Ease.fit
+
+    def sometimes(self, data, setting=None):
+        ranker = fit(self, data)
+        if self.tau is not None or self.l2 != 200.0:
+            ranker = replace(
+                ranker, arrays=ranker.arrays._replace(items={"weights": ranker.arrays.items["weights"] * np.nan})
+            )
+        return ranker
+
+    monkeypatch.setattr(Ease, "fit", sometimes)
+    (table,) = compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
+    trials = trials_of(tmp_path, "ease")
+    assert [trial.value is None for trial in trials] == [False, True, True, True]
+    assert "scores that are not numbers" in trials[1].error and table["rows"][0]["options"][0]["l2"] == 200.0
+
+
+def test_two_of_one_class_are_told_apart():
+    assert list(keyed((Ease(), Ease(tau=6.0), Popular()))) == ["EASE", "EASE-recency", "Popular"]
