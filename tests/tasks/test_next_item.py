@@ -173,9 +173,7 @@ def gradients(task, known, shape: MeshShape):
         state_shardings=shardings,
         constant_shardings=jax.tree.map(lambda x: x.sharding, constants),
     )
-    state, metrics = step(
-        place(state, shardings, may_alias=False), constants, place_batch(batch, mesh, shape.strategy)
-    )
+    state, metrics = step(place(state, shardings, may_alias=False), constants, place_batch(batch, mesh, shape.strategy))
     return to_host(state.params), to_host(metrics)
 
 
