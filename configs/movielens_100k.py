@@ -1,4 +1,4 @@
-"""MovieLens-100K by time, refitted: the main job of `jaxrec demo`."""
+"""MovieLens-100K by time, refitted: a two-tower model with profile heads, alone. A CPU, a minute; NDCG@10 .244 (T)."""
 
 from dataclasses import replace
 

@@ -13,7 +13,7 @@ GENERATED = "The data of this run is generated, with planted tastes: its figures
 
 def run_demo(workdir: Path, *, offline: bool, debug: bool, overrides: Sequence[str] = ()) -> None:
     """Runs the config of the checkout. Raises UserError where jaxrec is installed without its configs."""
-    name = "generated.py" if offline else "movielens_100k.py"
+    name = "generated.py" if offline else "hybrid_movielens_100k.py"
     config = Path(jaxrec.__file__).parent.parent / "configs" / name
     if not config.is_file():
         raise UserError(f"{config} is not there: the demo runs in a checkout of jaxrec (bash launch/start.sh)")

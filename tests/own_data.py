@@ -19,7 +19,7 @@ import golden_checkpoints  # noqa: E402
 import make_bert_golden  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
-YOUR_DATA = ROOT / "configs" / "your_data.py"
+YOUR_DATA = ROOT / "configs" / "your_data_two_tower.py"
 SMALL = Synthetic(users=60, items=60, tastes=4, events_per_user=16, new_items=0.1)
 
 

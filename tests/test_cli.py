@@ -71,7 +71,7 @@ def test_help(verb):
     assert said.code == 0 and "Usage: jaxrec" in said.out
 
 
-TRAIN = ["train", "--config", "configs/your_data.py", "--workdir", "w"]
+TRAIN = ["train", "--config", "configs/your_data_two_tower.py", "--workdir", "w"]
 
 
 @pytest.mark.parametrize(

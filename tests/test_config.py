@@ -194,13 +194,13 @@ def test_a_class_may_lie_in_a_file_beside():
     ],
 )
 def test_a_class_that_is_not_there_names_the_nearest_beside(assignment, meant):
-    experiment = config.load_config(Path(__file__).parents[1] / "configs" / "your_data.py")
+    experiment = config.load_config(Path(__file__).parents[1] / "configs" / "your_data_two_tower.py")
     with pytest.raises(UserError, match=f"name another class that lies beside it; did you mean '{meant}'"):
         config.override(experiment, [assignment])
 
 
 def test_a_scorer_in_a_file_of_its_own_is_named_by_its_class():
-    experiment = config.load_config(Path(__file__).parents[1] / "configs" / "your_data.py")
+    experiment = config.load_config(Path(__file__).parents[1] / "configs" / "your_data_two_tower.py")
     assert (
         type(config.override(experiment, ["method.task.model.scorer=Cosine"]).method.task.model.scorer).__name__
         == "Cosine"

@@ -89,7 +89,9 @@ SMALL = [
 ]
 INSTEAD = {
     "pod": ["encoder.encoder=tiny"],
+    "your_data_two_tower": ["source.interactions=log.csv", "source.catalog=items.csv", "source.users=users.csv"],
     "your_data": ["source.interactions=log.csv", "source.catalog=items.csv", "source.users=users.csv"],
+    "hybrid_movielens_100k": ["holdout.refit=false"],
     "movielens_100k": ["encoder=BagOfWords", "holdout.refit=false"],
 }
 """What the debug version is given in place of weights and of data that takes long to read."""

@@ -6,18 +6,34 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.classic.als import ImplicitAls
+from jaxrec.classic.content import ContentNeighbours
+from jaxrec.classic.content_ridge import ContentRidge
+from jaxrec.classic.ease import Ease
+from jaxrec.classic.random_walk import RandomWalk
+from jaxrec.classic.slim import Slim
 from jaxrec.data.holdout import Holdout, HoldoutRule
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.hybrid.folds import inner_folds
-from jaxrec.hybrid.learning import Learned, learn
+from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
 from jaxrec.hybrid.ranker import HybridRanker, Weights, join
 from jaxrec.hybrid.signals import CONTEXT, NAMES, item_signals
 from jaxrec.method import HERE, Method, Ranges, Setting, reads_text, settled
+from jaxrec.ranker import Ranker
 
-ENOUGH_USERS = 1_000
+ENOUGH_USERS = 900
 PROBE = 2_048
+PARTS = (
+    Ease(),
+    Ease(tau=8.0),
+    ImplicitAls(),
+    Slim(),
+    RandomWalk(),
+    ContentRidge(),
+    ContentNeighbours(),
+)
 
 
 @dataclass(frozen=True)
@@ -27,13 +43,14 @@ class Hybrid:
     The weights depend on the asker (how long the history, how long ago) and on whether anybody has the item yet. They
     are learned by smooth NDCG@10 on inner folds: the training data is cut again by the rule of the holdout (or by
     `inner`), the parts are fitted on what comes before each cut, and the weights bring what came after it to the top.
-    Then the parts are fitted once more on all of the training data.
+    Then the parts are fitted once more on all of the training data. Parts that the data is not for (no text, a catalog
+    too large for them) are left out, with a line.
 
-    folds: inner cuts at most; no more are made than give 1,000 users to learn from. users: drawn from each fold at
+    folds: inner cuts at most; no more are made than give 900 users to learn from. users: drawn from each fold at
     most. candidates: items per user that are told apart.
     """
 
-    parts: tuple[Method, ...] = ()
+    parts: tuple[Method, ...] = PARTS
     inner: HoldoutRule | None = None
     folds: int = 5
     users: int = 1_000
@@ -55,47 +72,62 @@ class Hybrid:
         return replace(self, parts=tuple(parts))
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> HybridRanker:
-        """Raises UserError where there are no parts; and what the parts raise."""
+        """Raises UserError where there are no parts, or all refuse the data; and what the parts raise otherwise."""
+        lessons, parts = self.lessons(data, setting)
+        weights = learn(lessons, seed=setting.seed).weights
+        return _joined([part.fit(data, place) for part, place in self._placed(parts, setting)], data, weights)
+
+    def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
+        """What the weights are learned from, of all inner folds together, and the parts that can be fitted."""
         if not self.parts:
             raise UserError("a Hybrid needs parts: name the methods that it is to blend")
-        learned = self.learn(data, setting)
-        rankers = self._fit_parts(data, setting)
-        return _joined(rankers, data, learned.weights)
-
-    def learn(self, data: TrainingData, setting: Setting = HERE) -> Learned:
-        return learn(self.lessons(data, setting), seed=setting.seed)
-
-    def lessons(self, data: TrainingData, setting: Setting = HERE) -> Lessons:
-        """What the weights are learned from, of all inner folds together."""
         found: list[Lessons] = []
+        parts = self.parts
         for number, fold in enumerate(inner_folds(self.inner or data.rule, data.dataset, data.train, self.folds)):
-            found.append(self._lessons_of(data.on(fold), fold, setting.within(f"fold-{number}"), number))
+            inside, there = data.on(fold), setting.within(f"fold-{number}")
+            if found:
+                rankers = [part.fit(inside, place) for part, place in self._placed(parts, there)]
+            else:
+                parts, rankers = self._able(inside, there)
+            found.append(self._lessons_of(rankers, inside, fold, setting.seed + number))
             if sum(len(lessons.context) for lessons in found) >= ENOUGH_USERS:
                 break
-        return Lessons(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        return Lessons(*(np.concatenate(columns) for columns in zip(*found, strict=True))), parts
 
-    def _lessons_of(self, data: TrainingData, fold: Holdout, setting: Setting, number: int) -> Lessons:
-        rankers = self._fit_parts(data, setting)
+    def _lessons_of(self, rankers: list[Ranker], data: TrainingData, fold: Holdout, seed: int) -> Lessons:
         no_part, no_signal = jnp.zeros((len(CONTEXT), len(rankers))), jnp.zeros((len(CONTEXT), len(NAMES)))
-        ranker = _joined(rankers, data, Weights(no_part, no_part, no_signal))
         features = data.dataset.users.features
         return lessons_of(
-            ranker,
+            _joined(rankers, data, Weights(no_part, no_part, no_signal)),
             data.dataset,
             fold,
             users=self.users,
             candidates=self.candidates,
-            seed=setting.seed + number,
+            seed=seed,
             features=None if features is None else features.values,
             text=data.user_text,
         )
 
-    def _fit_parts(self, data: TrainingData, setting: Setting) -> tuple:
-        return tuple(part.fit(data, setting.within(f"part-{number}")) for number, part in enumerate(self.parts))
+    def _able(self, data: TrainingData, setting: Setting) -> tuple[tuple[Method, ...], list[Ranker]]:
+        """The parts that can be fitted to such data, and fitted. Raises UserError where none can."""
+        able, refusal = [], None
+        for part, place in self._placed(self.parts, setting):
+            try:
+                able.append((part, part.fit(data, place)))
+            except UserError as error:
+                refusal = error
+                setting.say(f"  left out of the blend: {error}")
+        if not able:
+            raise UserError(f"no part of the Hybrid can be fitted to this data; the last one said: {refusal}")
+        return tuple(part for part, _ in able), [ranker for _, ranker in able]
+
+    def _placed(self, parts: tuple[Method, ...], setting: Setting) -> list[tuple[Method, Setting]]:
+        """Each part with a place of its own, the same however many are left out."""
+        return [(part, setting.within(f"part-{self.parts.index(part)}")) for part in parts]
 
 
-def _joined(rankers: tuple, data: TrainingData, weights: Weights) -> HybridRanker:
+def _joined(rankers: list[Ranker], data: TrainingData, weights: Weights) -> HybridRanker:
     signals = item_signals(data.train, data.dataset.num_items)
     warm = np.flatnonzero(signals[:, -1] == 0)
     probe = np.sort(np.random.default_rng(0).permutation(warm)[:PROBE])
-    return join(rankers, signals, jnp.asarray(probe), weights)
+    return join(tuple(rankers), signals, jnp.asarray(probe), weights)

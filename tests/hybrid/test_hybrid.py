@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular
@@ -25,6 +26,7 @@ from jaxrec.hybrid.learning import learn, ndcg
 from jaxrec.hybrid.lessons import Lessons
 from jaxrec.hybrid.ranker import Weights
 from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
+from jaxrec.method import Setting
 from jaxrec.ranker import Arrays, Query, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
@@ -161,4 +163,14 @@ def test_exported_as_in_process_and_new_items_come_in_cold(data, fitted, tmp_pat
 
 def test_a_hybrid_needs_parts():
     with pytest.raises(UserError, match="needs parts"):
-        Hybrid().fit(TrainingData(SimpleNamespace(), None))
+        Hybrid(parts=()).fit(TrainingData(SimpleNamespace(), None))
+
+
+def test_parts_that_refuse_are_left_out_with_a_line(data, fitted):
+    known, _ = fitted  # without text
+    said = []
+    method = Hybrid(parts=(ContentNeighbours(), Ease(l2=20.0)), folds=1, users=50)
+    assert len(method.fit(known, Setting(say=said.append)).parts) == 1
+    assert len(said) == 1 and "left out of the blend: Content neighbours need item text vectors" in said[0]
+    with pytest.raises(UserError, match="no part of the Hybrid can be fitted"):
+        replace(method, parts=(ContentNeighbours(),)).fit(known, Setting(say=said.append))
