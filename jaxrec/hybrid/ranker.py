@@ -56,11 +56,10 @@ class HybridRanker:
 
     def asked(self, arrays: Arrays, query: Query) -> tuple[PyTree, ...]:
         """What each part knows of the askers."""
-        shared, items = arrays.shared["parts"], arrays.items["parts"]
-        return tuple(
-            part.user(Arrays(s, i), latest(query, part.history_length))
-            for part, s, i in zip(self.parts, shared, items, strict=True)
-        )
+        found: list[PyTree] = []
+        for part, s, i in zip(self.parts, arrays.shared["parts"], arrays.items["parts"], strict=True):
+            found.append(part.user(Arrays(s, i), latest(_after(query, found), part.history_length)))
+        return tuple(found)
 
     def part_scores(self, shared: PyTree, items: PyTree, asked: tuple[PyTree, ...]) -> list[jax.Array]:
         """Each part's own scores, float32 [batch, block]."""
@@ -95,6 +94,15 @@ class HybridRanker:
             else:
                 parts.append(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), blank))
         return {"parts": tuple(parts), "signals": new_item_signals(count)}
+
+
+def _after(query: Query, found: list[PyTree]) -> Query:
+    """The query, but not before the last part has been asked: where two parts solve equations (such as two iALS) at the
+    same time in one program, XLA's runtime for few CPU cores can wait for itself for ever."""
+    if not found:
+        return query
+    first = jnp.ravel(jax.tree.leaves(found[-1])[0])[0]
+    return replace(query, history=jnp.where(first == first, query.history, -1))  # always so, but XLA cannot know
 
 
 def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weights: Weights) -> HybridRanker:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec.classic.als import ImplicitAls
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
@@ -159,6 +160,13 @@ def test_exported_as_in_process_and_new_items_come_in_cold(data, fitted, tmp_pat
     new = hybrid.embed_items(hybrid.arrays.shared, jnp.zeros((2, 0)), jnp.zeros((2, 0)))
     np.testing.assert_array_equal(new["signals"][:, -1], [1, 1])
     assert [leaf.shape[0] for leaf in new["parts"][0].values()] == [2]
+
+
+@pytest.mark.timeout(120)
+def test_two_parts_that_solve_equations_do_not_wait_for_each_other(data, fitted):
+    known, _ = fitted
+    method = Hybrid(parts=(ImplicitAls(dim=8, iterations=2), ImplicitAls(dim=16, iterations=2)), folds=1, users=100)
+    assert np.isfinite(score_all(ranker := method.fit(known), ranker.arrays, query_of([3, 8, 1]))).all()
 
 
 def test_a_hybrid_needs_parts():
