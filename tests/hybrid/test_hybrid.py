@@ -166,7 +166,8 @@ def test_exported_as_in_process_and_new_items_come_in_cold(data, fitted, tmp_pat
 def test_two_parts_that_solve_equations_do_not_wait_for_each_other(data, fitted):
     known, _ = fitted
     method = Hybrid(parts=(ImplicitAls(dim=8, iterations=2), ImplicitAls(dim=16, iterations=2)), folds=1, users=100)
-    assert np.isfinite(score_all(ranker := method.fit(known), ranker.arrays, query_of([3, 8, 1]))).all()
+    ranker = method.fit(known)
+    assert np.isfinite(score_all(ranker, ranker.arrays, query_of([3, 8, 1]))).all()
 
 
 def test_a_hybrid_needs_parts():
