@@ -27,9 +27,13 @@ ENOUGH_USERS = 900
 PROBE = 2_048
 PARTS = (
     Ease(),
+    Ease(content=30.0),
+    Ease(tau=4.0, base=0.05),
     Ease(tau=8.0),
+    Ease(tau=20.0),
     ImplicitAls(),
     Slim(),
+    Slim(tau=8.0),
     RandomWalk(),
     ContentRidge(),
     ContentNeighbours(),

@@ -11,7 +11,7 @@ from jaxrec.data.dataset import Dataset
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import asking_times, gather_queries
-from jaxrec.hybrid.ranker import HybridRanker
+from jaxrec.hybrid.ranker import NEW, HybridRanker
 from jaxrec.hybrid.signals import context
 from jaxrec.ranker import Arrays, Query, num_items
 
@@ -46,8 +46,9 @@ def lessons_of(
 ) -> Lessons:
     """The lessons of up to `users` users of the holdout's test, drawn at random.
 
-    ranker: the parts fitted on holdout.train, joined with any weights. candidates: items per user, drawn from the best
-    of each part and of the most popular, and all that was chosen; the whole catalog where it is no larger.
+    ranker: the parts fitted on holdout.train, joined with any weights. candidates: items per user, the best of each
+    part and the most popular, of new items and of others alike; the whole catalog where it is no larger. What was
+    chosen and is not among them teaches nothing.
     """
     draw = np.random.default_rng(seed)
     chosen = holdout.positives("test")
@@ -100,11 +101,12 @@ def _gather(
     had = jnp.zeros((batch, items), bool).at[at, jnp.where(seen < 0, items, seen)].set(True, mode="drop")
     may = allowed[None, :] & ~had
     is_target = jnp.zeros((batch, items), bool).at[at, jnp.where(targets < 0, items, targets)].set(True, mode="drop")
-    if depth < items:  # the best by any part or by popularity, what was chosen before all
+    if depth < items:  # chosen without a look at what is wanted: else whatever is odd would be wanted
         keys = jnp.concatenate([scores, jnp.broadcast_to(signals[None, :, :1], (batch, items, 1))], axis=-1)
-        keys = jnp.where(may[..., None], keys, -jnp.inf)
-        places = jnp.argsort(jnp.argsort(-keys, axis=1), axis=1).min(axis=-1)
-        order = jnp.argsort(jnp.where(is_target & may, -1, places), axis=1)[:, :depth]
+        new = signals[None, :, NEW] > 0
+        kinds = [jnp.where((may & kind)[..., None], keys, -jnp.inf) for kind in (~new, new)]  # the best of each kind
+        places = [jnp.argsort(jnp.argsort(-kind, axis=1), axis=1).min(axis=-1) for kind in kinds]
+        order = jnp.argsort(jnp.where(may, jnp.where(new, places[1], places[0]), items), axis=1)[:, :depth]
         scores = jnp.take_along_axis(scores, order[..., None], axis=1)
         signals, may = signals[order], jnp.take_along_axis(may, order, axis=1)
         is_target = jnp.take_along_axis(is_target, order, axis=1)
