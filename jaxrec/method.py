@@ -58,7 +58,8 @@ class Method(Protocol):
     ranges: where its options are searched when methods are compared; {} for nothing to choose.
 
     A method may have more, and is asked for it only where it has it: `settled` and `reads_text`, see the functions of
-    these names; parts: a tuple of the methods that it is made of.
+    these names; parts: a tuple of the methods that it is made of;
+    asking: names of options that matter only when its ranker is asked, which has fields of these names.
     """
 
     ranges: ClassVar[Ranges]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import RECENCY, distinct_pairs, recency, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, recency, roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting
@@ -85,6 +85,7 @@ class ImplicitAls:
     history_length: int | None = None
 
     reads_text: ClassVar[bool] = False
+    asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
         "dim": (32, 64, 128, 256),
         "iterations": (5, 10, 16),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import RECENCY, cooccurrence, distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, cooccurrence, distinct_pairs, roomy_history_length
 from jaxrec.classic.linear import LinearRanker, check_size, inverse
 from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
 from jaxrec.data.training import TrainingData
@@ -59,6 +59,7 @@ class Ease:
     max_gigabytes: float = 8.0
     history_length: int | None = None
 
+    asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
         "l2": Between(20, 5_000, log=True),
         "content": (0.0, 3.0, 10.0, 30.0, 100.0, 300.0),

@@ -14,6 +14,7 @@ USERS_TIMES_ITEMS = 2**25  # cells of the matrix held at once while counting: 12
 PAIRS_AT_ONCE = 2**22
 SLOWER = 500  # one scattered addition takes as long as so many multiplications in a matrix product
 RECENCY: Ranges = {"tau": (None, 4.0, 8.0, 16.0, 32.0), "base": (0.05, 0.1, 0.2)}
+ASKING = tuple(RECENCY)  # of no account until somebody asks: fits that differ in nothing else are one
 
 
 def distinct_pairs(interactions: Interactions, num_items: int) -> tuple[np.ndarray, np.ndarray]:

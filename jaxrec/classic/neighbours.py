@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import (
+    ASKING,
     RECENCY,
     cooccurrence,
     distinct_pairs,
@@ -84,6 +85,7 @@ class ItemNeighbours:
     history_length: int | None = None
 
     reads_text: ClassVar[bool] = False
+    asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
         "k": Between(20, 500, log=True, whole=True),
         "similarity": ("cosine", "jaccard", "tfidf", "bm25"),

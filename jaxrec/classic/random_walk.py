@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import RECENCY, distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, roomy_history_length
 from jaxrec.classic.neighbours import NeighbourRanker, nearest_items
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
@@ -35,6 +35,7 @@ class RandomWalk:
     history_length: int | None = None
 
     reads_text: ClassVar[bool] = False
+    asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
         "k": Between(20, 1_000, log=True, whole=True),
         "alpha": Between(0.2, 2),

@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxrec.classic.interaction_matrix import RECENCY, cooccurrence, distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, cooccurrence, distinct_pairs, roomy_history_length
 from jaxrec.classic.linear import LinearRanker, check_size, inverse
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -38,6 +38,7 @@ class Slim:
     history_length: int | None = None
 
     reads_text: ClassVar[bool] = False
+    asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
         "l1": Between(0.1, 30, log=True),
         "l2": Between(10, 3_000, log=True),

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import RECENCY, distinct_pairs, rarity, roomy_history_length, weighted_history
+from jaxrec.classic.interaction_matrix import (
+    ASKING,
+    RECENCY,
+    distinct_pairs,
+    rarity,
+    roomy_history_length,
+    weighted_history,
+)
 from jaxrec.classic.linear import check_size
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
@@ -66,6 +73,7 @@ class UserNeighbours:
     history_length: int | None = None
 
     reads_text: ClassVar[bool] = False
+    asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
         "k": Between(20, 500, log=True, whole=True),
         "similarity": ("cosine", "tfidf", "bm25"),

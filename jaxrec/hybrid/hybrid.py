@@ -79,7 +79,7 @@ class Hybrid:
         """Raises UserError where there are no parts, or all refuse the data; and what the parts raise otherwise."""
         lessons, parts = self.lessons(data, setting)
         weights = learn(lessons, seed=setting.seed).weights
-        return _joined([part.fit(data, place) for part, place in self._placed(parts, setting)], data, weights)
+        return _joined(self._fitted(parts, data, setting)[1], data, weights)
 
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
         """What the weights are learned from, of all inner folds together, and the parts that can be fitted."""
@@ -89,10 +89,7 @@ class Hybrid:
         parts = self.parts
         for number, fold in enumerate(inner_folds(self.inner or data.rule, data.dataset, data.train, self.folds)):
             inside, there = data.on(fold), setting.within(f"fold-{number}")
-            if found:
-                rankers = [part.fit(inside, place) for part, place in self._placed(parts, there)]
-            else:
-                parts, rankers = self._able(inside, there)
+            parts, rankers = self._fitted(parts, inside, there, refuse=not found)
             found.append(self._lessons_of(rankers, inside, fold, setting.seed + number))
             if sum(len(lessons.context) for lessons in found) >= ENOUGH_USERS:
                 break
@@ -112,22 +109,42 @@ class Hybrid:
             text=data.user_text,
         )
 
-    def _able(self, data: TrainingData, setting: Setting) -> tuple[tuple[Method, ...], list[Ranker]]:
-        """The parts that can be fitted to such data, and fitted. Raises UserError where none can."""
-        able, refusal = [], None
-        for part, place in self._placed(self.parts, setting):
+    def _fitted(
+        self, parts: tuple[Method, ...], data: TrainingData, setting: Setting, *, refuse: bool = False
+    ) -> tuple[tuple[Method, ...], list[Ranker]]:
+        """The parts and what they make of the data; those that differ in how they are asked alone are fitted once.
+
+        refuse: a part may refuse the data, and is then left out. Raises UserError where none can be fitted.
+        """
+        able: list[Method] = []
+        rankers: list[Ranker] = []
+        known: dict[Method, Ranker] = {}
+        refusal = None
+        for part in parts:
+            fit = _as_fitted(part)
             try:
-                able.append((part, part.fit(data, place)))
+                if fit not in known:  # a place of its own, the same however many are left out
+                    known[fit] = part.fit(data, setting.within(f"part-{self.parts.index(part)}"))
             except UserError as error:
+                if not refuse:
+                    raise
                 refusal = error
                 setting.say(f"  left out of the blend: {error}")
+                continue
+            able.append(part)
+            rankers.append(replace(known[fit], **{name: getattr(part, name) for name in _asking(part)}))
         if not able:
             raise UserError(f"no part of the Hybrid can be fitted to this data; the last one said: {refusal}")
-        return tuple(part for part, _ in able), [ranker for _, ranker in able]
+        return tuple(able), rankers
 
-    def _placed(self, parts: tuple[Method, ...], setting: Setting) -> list[tuple[Method, Setting]]:
-        """Each part with a place of its own, the same however many are left out."""
-        return [(part, setting.within(f"part-{self.parts.index(part)}")) for part in parts]
+
+def _asking(part: Method) -> tuple[str, ...]:
+    return getattr(part, "asking", ())
+
+
+def _as_fitted(part: Method) -> Method:
+    """The part without the options that matter only when it is asked."""
+    return replace(part, **dict.fromkeys(_asking(part)))
 
 
 def _joined(rankers: list[Ranker], data: TrainingData, weights: Weights) -> HybridRanker:

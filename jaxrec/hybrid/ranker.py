@@ -38,15 +38,16 @@ class Asker(NamedTuple):
 
 @dataclass(frozen=True)
 class HybridRanker:
-    """shared: {"parts": of each, "weights": Weights, "probe": the items of the parts that scores are standardised
-    over, "blank": one row of zeros like the items of each part}. items: {"parts": of each, "signals": float32
-    [items, signals]}.
+    """shared: {"parts": of each store, "weights": Weights, "probe": the items of the stores that scores are
+    standardised over, "blank": one row of zeros like the items of each store}. items: {"parts": of each store,
+    "signals": float32 [items, signals]}.
 
-    parts: the rankers without their arrays.
+    parts: the rankers without their arrays; stores: which store each one's arrays are, since parts may share them.
     """
 
     arrays: Arrays
     parts: tuple[Ranker, ...]
+    stores: tuple[int, ...]
     history_length: int
 
     @property
@@ -57,14 +58,16 @@ class HybridRanker:
     def asked(self, arrays: Arrays, query: Query) -> tuple[PyTree, ...]:
         """What each part knows of the askers."""
         found: list[PyTree] = []
-        for part, s, i in zip(self.parts, arrays.shared["parts"], arrays.items["parts"], strict=True):
-            found.append(part.user(Arrays(s, i), latest(_after(query, found), part.history_length)))
+        for part, store in zip(self.parts, self.stores, strict=True):
+            own = Arrays(arrays.shared["parts"][store], arrays.items["parts"][store])
+            found.append(part.user(own, latest(_after(query, found), part.history_length)))
         return tuple(found)
 
     def part_scores(self, shared: PyTree, items: PyTree, asked: tuple[PyTree, ...]) -> list[jax.Array]:
         """Each part's own scores, float32 [batch, block]."""
         return [
-            part.score(s, i, user) for part, s, i, user in zip(self.parts, shared["parts"], items, asked, strict=True)
+            part.score(shared["parts"][store], items[store], user)
+            for part, store, user in zip(self.parts, self.stores, asked, strict=True)
         ]
 
     def spread(self, shared: PyTree, asked: tuple[PyTree, ...]) -> tuple[jax.Array, jax.Array]:
@@ -88,7 +91,8 @@ class HybridRanker:
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array) -> PyTree:
         """What `arrays.items` holds, for new items: parts that cannot read content know nothing of them."""
         count, parts = text.shape[0], []
-        for part, s, blank in zip(self.parts, shared["parts"], shared["blank"], strict=True):
+        for store, (s, blank) in enumerate(zip(shared["parts"], shared["blank"], strict=True)):
+            part = self.parts[self.stores.index(store)]
             if hasattr(part, "embed_items"):
                 parts.append(part.embed_items(s, text, features))
             else:
@@ -108,13 +112,15 @@ def _after(query: Query, found: list[PyTree]) -> Query:
 def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weights: Weights) -> HybridRanker:
     """The blend of fitted rankers. signals: float32 [items, signals]; probe: int32 [any], rows of items that somebody
     has: how a part's scores are spread over them is what its score of an item is measured by."""
-    items = tuple(ranker.arrays.items for ranker in rankers)
+    stored = {id(ranker.arrays): ranker.arrays for ranker in rankers}
+    items = tuple(arrays.items for arrays in stored.values())
     shared: dict[str, Any] = {
-        "parts": tuple(ranker.arrays.shared for ranker in rankers),
+        "parts": tuple(arrays.shared for arrays in stored.values()),
         "weights": weights,
         "probe": jax.tree.map(lambda leaf: leaf[probe], items),
         "blank": jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), items),
     }
     arrays = Arrays(shared, {"parts": items, "signals": jnp.asarray(signals)})
     length = max(ranker.history_length for ranker in rankers)
-    return HybridRanker(arrays, tuple(replace(ranker, arrays=None) for ranker in rankers), length)
+    stores = tuple(list(stored).index(id(ranker.arrays)) for ranker in rankers)
+    return HybridRanker(arrays, tuple(replace(ranker, arrays=None) for ranker in rankers), stores, length)

@@ -162,6 +162,21 @@ def test_exported_as_in_process_and_new_items_come_in_cold(data, fitted, tmp_pat
     assert [leaf.shape[0] for leaf in new["parts"][0].values()] == [2]
 
 
+def test_parts_that_are_only_asked_differently_share_what_they_store(data, fitted, monkeypatch):
+    known, _ = fitted
+    fits = []
+    real = Ease.fit
+    monkeypatch.setattr(Ease, "fit", lambda self, *rest: fits.append(self) or real(self, *rest))
+    parts = (Ease(l2=20.0), Ease(l2=20.0, tau=4.0), Ease(l2=50.0))
+    hybrid = Hybrid(parts=parts, folds=1, users=50).fit(known)
+    assert hybrid.stores == (0, 0, 1) and len(hybrid.arrays.items["parts"]) == 2 and len(fits) == 4
+    asked = hybrid.asked(hybrid.arrays, query_of([3, 8, 1]))
+    together = hybrid.part_scores(hybrid.arrays.shared, hybrid.arrays.items["parts"], asked)
+    for part, scores in zip(parts, together, strict=True):
+        alone = real(part, known)
+        np.testing.assert_allclose(scores, score_all(alone, alone.arrays, query_of([3, 8, 1])), atol=1e-5)
+
+
 @pytest.mark.timeout(120)
 def test_two_parts_that_solve_equations_do_not_wait_for_each_other(data, fitted):
     known, _ = fitted
