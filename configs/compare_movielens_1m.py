@@ -1,0 +1,43 @@
+"""MovieLens-1M, random per user: rankers in closed form and neighbours, each tuned with 20 trials on validation.
+
+jaxrec compare --config configs/compare_movielens_1m.py --workdir runs/compare_1m
+"""
+
+from dataclasses import replace
+
+from jaxrec.classic.als import ImplicitAls
+from jaxrec.classic.content import ContentNeighbours
+from jaxrec.classic.ease import Ease
+from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.popularity import Popular, RecentPopular
+from jaxrec.classic.random_walk import RandomWalk
+from jaxrec.classic.slim import Slim
+from jaxrec.classic.user_neighbours import UserNeighbours
+from jaxrec.data.holdout import RandomPerUser
+from jaxrec.data.sources.movielens import MovieLens
+from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.study.study import Study
+from jaxrec.text_encoder import BagOfWords
+
+
+def get_config() -> Study:
+    return Study(
+        name="movielens-1m",
+        source=MovieLens("1m"),
+        holdout=RandomPerUser(),
+        methods=(
+            Popular(),
+            RecentPopular(),
+            ItemNeighbours(),
+            UserNeighbours(),
+            RandomWalk(),
+            Ease(),
+            Slim(),
+            ImplicitAls(),
+            ContentNeighbours(),
+        ),
+    )
+
+
+def debug(study: Study) -> Study:
+    return replace(study, source=Synthetic(users=80, items=100), encoder=BagOfWords(dim=64), trials=2, ks=(10,))
