@@ -82,3 +82,13 @@ def settled(method: Method, data: TrainingData, setting: Setting = HERE) -> Meth
 def reads_text(method: Method) -> bool:
     """Whether it looks at the text vectors of the data; yes, unless it says that it does not."""
     return getattr(method, "reads_text", True)
+
+
+def asked_options(method: Method) -> dict[str, Any]:
+    """Those of its options that matter only when its ranker is asked."""
+    return {name: getattr(method, name) for name in getattr(method, "asking", ())}
+
+
+def as_fitted(method: Method) -> Method:
+    """The method without them: methods for which this is equal are fitted alike."""
+    return replace(method, **dict.fromkeys(asked_options(method)))

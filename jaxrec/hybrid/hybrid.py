@@ -20,7 +20,7 @@ from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
 from jaxrec.hybrid.ranker import HybridRanker, Weights, join
 from jaxrec.hybrid.signals import CONTEXT, NAMES, item_signals
-from jaxrec.method import HERE, Method, Ranges, Setting, reads_text, settled
+from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, reads_text, settled
 from jaxrec.ranker import Ranker
 
 ENOUGH_USERS = 900
@@ -121,7 +121,7 @@ class Hybrid:
         known: dict[Method, Ranker] = {}
         refusal = None
         for part in parts:
-            fit = _as_fitted(part)
+            fit = as_fitted(part)
             try:
                 if fit not in known:  # a place of its own, the same however many are left out
                     known[fit] = part.fit(data, setting.within(f"part-{self.parts.index(part)}"))
@@ -132,19 +132,10 @@ class Hybrid:
                 setting.say(f"  left out of the blend: {error}")
                 continue
             able.append(part)
-            rankers.append(replace(known[fit], **{name: getattr(part, name) for name in _asking(part)}))
+            rankers.append(replace(known[fit], **asked_options(part)))
         if not able:
             raise UserError(f"no part of the Hybrid can be fitted to this data; the last one said: {refusal}")
         return tuple(able), rankers
-
-
-def _asking(part: Method) -> tuple[str, ...]:
-    return getattr(part, "asking", ())
-
-
-def _as_fitted(part: Method) -> Method:
-    """The part without the options that matter only when it is asked."""
-    return replace(part, **dict.fromkeys(_asking(part)))
 
 
 def _joined(rankers: list[Ranker], data: TrainingData, weights: Weights) -> HybridRanker:

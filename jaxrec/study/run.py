@@ -17,7 +17,7 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import DataError, DivergedError, Preempted, UserError
 from jaxrec.evaluate.evaluator import Evaluation, Judged, evaluate
 from jaxrec.experiment import Experiment
-from jaxrec.method import Method, Setting
+from jaxrec.method import Method, Setting, as_fitted, asked_options
 from jaxrec.ranker import Ranker
 from jaxrec.run import Prepared, prepare
 from jaxrec.study.cost import forget_peak, peak, timed
@@ -149,7 +149,7 @@ FAILURES = (UserError, DataError, DivergedError, MemoryError, FloatingPointError
 
 def search(work: Work, loaded: Loaded | None) -> Trial | str:
     """The best of the trials, the first of equals; or why there is none. loaded: None where all is done."""
-    trials = work.folder.trials()
+    trials, kept = work.folder.trials(), Kept()
     while loaded is not None and len(trials) < work.study.trials:
         if len(trials) == 1 and trials[0].error and not trials[0].error.startswith(DIVERGED):
             break  # the method as given is refused, such as where there is no text
@@ -157,7 +157,7 @@ def search(work: Work, loaded: Loaded | None) -> Trial | str:
         options = propose(work.method, tried, work.study.trials, work.study.seed)
         if options is None:
             break
-        trial = _trial(work, loaded, options, len(trials))
+        trial = _trial(work, loaded, options, len(trials), kept)
         work.folder.add_trial(trial)
         trials.append(trial)
         _tell(work, trials)
@@ -171,12 +171,25 @@ def search(work: Work, loaded: Loaded | None) -> Trial | str:
 DIVERGED = "DivergedError"
 
 
-def _trial(work: Work, loaded: Loaded, options: dict[str, Any], number: int) -> Trial:
+@dataclass
+class Kept:
+    """The best fit so far, where the next trials may only ask it in another way."""
+
+    fit: Method | None = None
+    ranker: Ranker | None = None
+    value: float = -np.inf
+
+
+def _trial(work: Work, loaded: Loaded, options: dict[str, Any], number: int, kept: Kept) -> Trial:
     metric, k, began = work.study.metric, work.study.metric_k(), time.perf_counter()
     value = error = spread = None
     try:
         method = with_options(work.method, options)
-        ranker = method.fit(loaded.data, work.setting(f"trial-{number}"))
+        fit = as_fitted(method) if asked_options(method) else None
+        if fit is not None and fit == kept.fit:
+            ranker = replace(kept.ranker, **asked_options(method))
+        else:
+            ranker = method.fit(loaded.data, work.setting(f"trial-{number}"))
         result = loaded.judge(ranker, "valid", (min(k, loaded.data.dataset.num_items),), method.name)
         name = metric if metric in result.values else next(n for n in result.values if _same_kind(n, metric))
         value, spread = result.means[name], result.standard_errors[name]
@@ -184,6 +197,8 @@ def _trial(work: Work, loaded: Loaded, options: dict[str, Any], number: int) -> 
             value, spread, error = None, None, f"{metric} is not a number"
         elif not np.isfinite(spread):
             spread = None
+        if fit is not None and value is not None and value > kept.value:
+            kept.fit, kept.ranker, kept.value = fit, ranker, value
     except Preempted:
         raise
     except FAILURES as failure:

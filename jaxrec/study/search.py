@@ -1,8 +1,8 @@
-"""Which options to try next: the method as given, then evenly spread draws, then near the best."""
+"""Which options to try next: the method as given, then one option at a time, away from the best so far."""
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +13,8 @@ from jaxrec.errors import UserError
 from jaxrec.method import Between, Method, Ranges, reads_text
 
 Options = dict[str, Any]
-PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
-ATTEMPTS = 200
-NEAR = 0.12  # standard deviation of a step near the best, as a share of the range
+STEPS = tuple(0.25 / 2**halvings for halvings in range(7))  # as shares of a range
+INERT = 2  # an option that changed nothing waits for so many turns
 
 
 def options_of(method: Method) -> Options:
@@ -45,10 +44,12 @@ def propose(
     """The options of the next trial, None where no setting is left; a function of what was tried, so that a search that
     was interrupted goes on as if it had not been.
 
-    tried: (options, what they scored; None where they failed), in order. The first trial is the method as given; then,
-    up to two thirds of `trials`, a randomly shifted Halton sequence (Halton, 1960; Cranley and Patterson, 1976), which
-    leaves no part of the ranges out; the last third are steps away from the best so far. Where there are no more
-    distinct settings than trials, all of them are tried.
+    tried: (options, what they scored; None where they failed), in order. The first trial is the method as given. Then
+    one option at a time is moved from the best so far, by a quarter of its range to either side, later by halves of
+    that (compass search: Kolda, Lewis and Torczon, SIAM Review 2003); an option that has just made it better moves on,
+    else the one with the fewest moves is next. Options of rankers are nearly separable, so that twenty trials reach
+    further than draws from all ranges at once. seed: which side is first. Where there are no more distinct settings
+    than trials, all of them are tried.
     """
     given, ranges = options_of(method), method.ranges
     if not tried:
@@ -58,52 +59,50 @@ def propose(
     if settings <= trials:
         every = itertools.product(*(_listed(values) for values in ranges.values()))
         return next((o for o in (dict(zip(ranges, v, strict=True)) for v in every) if to_json(o) not in seen), None)
-    scored = [(value, -place, options) for place, (options, value) in enumerate(tried) if value is not None]
-    if len(tried) >= math.ceil(2 * trials / 3) and scored:
-        best = max(scored, key=lambda entry: entry[:2])[2]
-        random = np.random.default_rng((seed, len(tried)))
-        near = (_near(ranges, best, random) for _ in range(ATTEMPTS))
-        chosen = next((options for options in near if to_json(options) not in seen), None)
-        if chosen is not None:
-            return chosen
-    shift = np.random.default_rng(seed).random(len(ranges))
-    spread = (_spread(ranges, number, shift) for number in range(1, ATTEMPTS + 10 * trials))
-    return next((options for options in spread if to_json(options) not in seen), None)
+    best, moves, last = _so_far(ranges, tried)
+    sides = dict(zip(ranges, np.random.default_rng(seed).choice([-1.0, 1.0], len(ranges)), strict=True))
+    for path in sorted(ranges, key=lambda path: (path != last, moves[path])):
+        known = [options[path] for options, _ in tried]
+        for value in _beside(ranges[path], best[path], known, sides[path]):
+            options = best | {path: value}
+            if to_json(options) not in seen:
+                return options
+    return None
 
 
-def _spread(ranges: Ranges, number: int, shift: np.ndarray) -> Options:
-    places = [(_radical_inverse(number, PRIMES[d % len(PRIMES)]) + shift[d]) % 1.0 for d in range(len(ranges))]
-    return {path: _value(values, place) for (path, values), place in zip(ranges.items(), places, strict=True)}
+def _so_far(
+    ranges: Ranges, tried: Sequence[tuple[Options, float | None]]
+) -> tuple[Options, dict[str, int], str | None]:
+    """The best options, how many turns each option has had, and the one that made it better in the last trial."""
+    (best, value), moves, last = tried[0], dict.fromkeys(ranges, 0), None
+    for options, found in tried[1:]:
+        moved = [path for path in ranges if options[path] != best[path]]
+        last = None
+        if found is not None and (value is None or found > value):
+            best, value = options, found
+            last = moved[0] if len(moved) == 1 else None
+            if any(isinstance(ranges[path], tuple) for path in moved):  # what mattered not may matter now
+                moves = {path: min(turns, 1) for path, turns in moves.items()}
+        elif len(moved) == 1:
+            moves[moved[0]] += INERT if found == value else 1
+    return best, moves, last
 
 
-def _radical_inverse(number: int, base: int) -> float:
-    """The digits of a number in a base, mirrored at the point."""
-    inverse, scale = 0.0, 1.0 / base
-    while number:
-        number, digit = divmod(number, base)
-        inverse, scale = inverse + digit * scale, scale / base
-    return inverse
-
-
-def _near(ranges: Ranges, best: Options, random: np.random.Generator) -> Options:
-    """One of the options, and about one more, a small step away."""
-    moved = random.random(len(ranges)) < 1 / len(ranges)
-    moved[random.integers(len(ranges))] = True
-    options = {}
-    for (path, values), moves in zip(ranges.items(), moved, strict=True):
-        options[path] = _step(values, best[path], random) if moves else best[path]
-    return options
-
-
-def _step(values: Between | tuple, value: Any, random: np.random.Generator) -> Any:
-    if isinstance(values, Between):
-        place = _place(values, value)
-        return _value(values, float(np.clip(random.random() if place is None else random.normal(place, NEAR), 0, 1)))
-    if value not in values or len(values) == 1:
-        return values[random.integers(len(values))]
-    at = values.index(value)
-    beside = [i for i in (at - 1, at + 1) if 0 <= i < len(values)]
-    return values[random.choice(beside)]
+def _beside(values: Between | tuple, value: Any, known: Sequence[Any], side: float) -> Iterator[Any]:
+    """Values to try instead, in order. known: of earlier trials, whatever the other options were; what is too near them
+    is left, and what is listed and known comes last."""
+    if not isinstance(values, Between):
+        at = values.index(value) if value in values else -1
+        others = (v for v in values if v != value)
+        yield from sorted(others, key=lambda v: (known.count(v), abs(values.index(v) - at)))
+        return
+    place = _place(values, value)
+    places = [p for p in (_place(values, v) for v in known) if p is not None]
+    for step in STEPS:
+        for to in (side, -side):
+            new = min(max((0.5 if place is None else place) + to * step, 0.0), 1.0)
+            if all(abs(new - p) > step / 2 for p in places):
+                yield _value(values, new)
 
 
 def _value(values: Between | tuple, place: float) -> Any:
