@@ -50,12 +50,14 @@ class Hybrid:
     Then the parts are fitted once more on all of the training data. Parts that the data is not for (no text, a catalog
     too large for them) are left out, with a line.
 
-    folds: inner cuts at most; no more are made than give 900 users to learn from. users: drawn from each fold at
-    most. candidates: items per user that are told apart.
+    balance: the share that items which nobody has yet make up of what is optimised, the others the rest; None weighs
+    all that was chosen alike, as NDCG does. folds: inner cuts at most; no more are made than give 900 users to learn
+    from. users: drawn from each fold at most. candidates: items per user that are told apart.
     """
 
     parts: tuple[Method, ...] = PARTS
     inner: HoldoutRule | None = None
+    balance: float | None = None
     folds: int = 5
     users: int = 1_000
     candidates: int = 400
@@ -78,7 +80,7 @@ class Hybrid:
     def fit(self, data: TrainingData, setting: Setting = HERE) -> HybridRanker:
         """Raises UserError where there are no parts, or all refuse the data; and what the parts raise otherwise."""
         lessons, parts = self.lessons(data, setting)
-        weights = learn(lessons, seed=setting.seed).weights
+        weights = learn(lessons, seed=setting.seed, balance=self.balance).weights
         return _joined(self._fitted(parts, data, setting)[1], data, weights)
 
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:

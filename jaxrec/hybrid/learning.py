@@ -1,5 +1,7 @@
 """The weights of a blend: those that bring what was chosen to the top of the list."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -37,45 +39,62 @@ def blended(weights: Weights, lessons: Lessons) -> jax.Array:
     return jnp.where(lessons.allowed, total, -jnp.inf)
 
 
-def ndcg(weights: Weights, lessons: Lessons) -> jax.Array:
-    """NDCG@10 of each user, float32 [users], of the positives that are learned from."""
+def ndcg(weights: Weights, lessons: Lessons, balance: float | None = None) -> jax.Array:
+    """NDCG@10 of each user, float32 [users], of the positives that are learned from; balance: see `learn`."""
     scores = blended(weights, lessons)
     chosen = jnp.take_along_axis(scores, lessons.wanted, axis=1)
     better = (scores[:, None, :] > chosen[:, :, None]).sum(axis=-1)
-    return _gain(1.0 + better, jnp.where(lessons.there & (better < LIST), 1.0, 0.0), lessons)
+    return _gain(1.0 + better, jnp.where(lessons.there & (better < LIST), 1.0, 0.0), lessons, balance)
 
 
-def _gain(ranks: jax.Array, counted: jax.Array, lessons: Lessons) -> jax.Array:
-    discounts = 1.0 / jnp.log2(jnp.arange(LIST) + 2.0)
-    ideal = jnp.cumsum(discounts)[jnp.clip(lessons.there.sum(axis=1), 1, LIST) - 1]
-    return (counted / jnp.log2(1.0 + ranks)).sum(axis=1) / ideal
+def _gain(ranks: jax.Array, counted: jax.Array, lessons: Lessons, balance: float | None) -> jax.Array:
+    discounted = counted / jnp.log2(1.0 + ranks)
+    ideals = jnp.cumsum(1.0 / jnp.log2(jnp.arange(LIST) + 2.0))
+
+    def gain(those: jax.Array) -> jax.Array:
+        ideal = ideals[jnp.clip(those.sum(axis=1), 1, LIST) - 1]
+        return jnp.where(those, discounted, 0.0).sum(axis=1) / ideal
+
+    return _balanced(gain, lessons, balance)
 
 
-def _smooth(weights: Weights, lessons: Lessons) -> jax.Array:
+def _balanced(of: Callable[[jax.Array], jax.Array], lessons: Lessons, balance: float | None) -> jax.Array:
+    """float32 [users], what is said of positives (bool [users, POSITIVES]): of all, or of each kind by its share."""
+    if balance is None:
+        return of(lessons.there)
+    new = jnp.take_along_axis(lessons.signals[..., NEW], lessons.wanted, axis=1) > 0
+    return (1.0 - balance) * of(lessons.there & ~new) + balance * of(lessons.there & new)
+
+
+def _smooth(weights: Weights, lessons: Lessons, balance: float | None) -> jax.Array:
     """NDCG@10 with smooth ranks: rank_i = 1 + sum over j of sigmoid((s_j - s_i) / softness) (Qin, Liu and Li,
     Information Retrieval 2010), and a smooth end of the list."""
     scores = jnp.where(lessons.allowed, blended(weights, lessons), -1e9)
     chosen = jnp.take_along_axis(scores, lessons.wanted, axis=1)
     ranks = 0.5 + jax.nn.sigmoid((scores[:, None, :] - chosen[:, :, None]) / SOFTNESS).sum(axis=-1)
-    return _gain(ranks, jnp.where(lessons.there, jax.nn.sigmoid(LIST + 0.5 - ranks), 0.0), lessons)
+    return _gain(ranks, jnp.where(lessons.there, jax.nn.sigmoid(LIST + 0.5 - ranks), 0.0), lessons, balance)
 
 
-def _likelihood(weights: Weights, lessons: Lessons) -> jax.Array:
+def _likelihood(weights: Weights, lessons: Lessons, balance: float | None) -> jax.Array:
     """Mean log share of the softmax that each of the positives has."""
     scores = jnp.where(lessons.allowed, blended(weights, lessons), -1e9)
     chosen = jnp.take_along_axis(scores, lessons.wanted, axis=1) - jax.nn.logsumexp(scores, axis=1, keepdims=True)
-    return jnp.where(lessons.there, chosen, 0.0).sum(axis=1) / jnp.maximum(lessons.there.sum(axis=1), 1)
+
+    def mean(those: jax.Array) -> jax.Array:
+        return jnp.where(those, chosen, 0.0).sum(axis=1) / jnp.maximum(those.sum(axis=1), 1)
+
+    return _balanced(mean, lessons, balance)
 
 
-@jax.jit
-def _fit(lessons: Lessons, counted: jax.Array, strength: jax.Array) -> Weights:
+@partial(jax.jit, static_argnames="balance")
+def _fit(lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None) -> Weights:
     """Softmax first, whose slopes reach everywhere; then smooth NDCG. counted: float32 [users], 0 leaves a user out."""
     parts, signals, about = lessons.parts.shape[-1], lessons.signals.shape[-1], lessons.context.shape[-1]
     start = jnp.zeros((about, parts)).at[0].set(1.0 / parts)
     weights = Weights(start, jnp.zeros((about, parts)), jnp.zeros((about, signals)))
 
     def cost(weights: Weights, of) -> jax.Array:
-        mean = (of(weights, lessons) * counted).sum() / jnp.maximum(counted.sum(), 1.0)
+        mean = (of(weights, lessons, balance) * counted).sum() / jnp.maximum(counted.sum(), 1.0)
         size = sum(jnp.square(leaf[0]).sum() + BY_CONTEXT * jnp.square(leaf[1:]).sum() for leaf in weights)
         return strength * size - mean
 
@@ -91,11 +110,15 @@ def _fit(lessons: Lessons, counted: jax.Array, strength: jax.Array) -> Weights:
     return weights
 
 
-_judge = jax.jit(ndcg)
+_judge = jax.jit(ndcg, static_argnames="balance")
 
 
-def learn(lessons: Lessons, *, seed: int) -> Learned:
-    """The weights, at the strength of regularisation that is best for users that they were not learned from."""
+def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learned:
+    """The weights, at the strength of regularisation that is best for users that they were not learned from.
+
+    balance: None for NDCG as it is; else (1 - balance) NDCG of items that somebody has + balance NDCG of new ones, each
+    beside its own ideal list.
+    """
     users = len(lessons.context)
     part = np.random.default_rng(seed).permutation(users) % PARTS_OF_USERS
     lessons = jax.device_put(lessons)
@@ -103,9 +126,9 @@ def learn(lessons: Lessons, *, seed: int) -> Learned:
     for strength in STRENGTHS:
         values = np.zeros(users)
         for left_out in range(PARTS_OF_USERS):
-            weights = _fit(lessons, jnp.asarray(part != left_out, jnp.float32), strength)
-            values[part == left_out] = np.asarray(_judge(weights, lessons))[part == left_out]
+            weights = _fit(lessons, jnp.asarray(part != left_out, jnp.float32), strength, balance)
+            values[part == left_out] = np.asarray(_judge(weights, lessons, balance))[part == left_out]
         gains.append(values.mean())
     best = int(np.argmax(gains))
-    weights = _fit(lessons, jnp.ones(users), STRENGTHS[best])
+    weights = _fit(lessons, jnp.ones(users), STRENGTHS[best], balance)
     return Learned(weights, STRENGTHS[best], float(gains[best]))

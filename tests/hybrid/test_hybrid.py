@@ -25,7 +25,7 @@ from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.learning import learn, ndcg
 from jaxrec.hybrid.lessons import Lessons
-from jaxrec.hybrid.ranker import Weights
+from jaxrec.hybrid.ranker import NEW, Weights
 from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
 from jaxrec.method import Setting
 from jaxrec.ranker import Arrays, Query, score_all
@@ -122,6 +122,24 @@ def test_what_is_not_allowed_is_no_rival():
     lessons = lessons._replace(allowed=np.eye(1, 30, dtype=bool).repeat(200, axis=0))  # the chosen one alone
     weights = Weights(jnp.zeros((3, 3)), jnp.zeros((3, 3)), jnp.zeros((3, len(NAMES))))
     np.testing.assert_allclose(ndcg(weights, lessons), 1.0)
+
+
+def test_balance_says_how_much_new_items_count():
+    lessons = lessons_where(0)
+    lessons.there[:, 1] = True
+    lessons.wanted[:, 1] = 1
+    lessons.signals[:, 1, NEW] = 1.0  # one item that somebody has and a new one were chosen
+    lessons.parts[:, 1, 1] += 3.0
+
+    def gains(balance):
+        weights = learn(lessons, seed=0, balance=balance).weights
+        return [float(np.mean(ndcg(weights, lessons, of))) for of in (0.0, 1.0)]
+
+    (old, old_new), (even, even_new), (new, new_new) = gains(0.0), gains(0.5), gains(1.0)
+    assert old > even > new and new_new > even_new > old_new
+    weights = learn(lessons, seed=0, balance=0.25).weights
+    parts = [np.asarray(ndcg(weights, lessons, of)) for of in (0.25, 0.0, 1.0)]
+    np.testing.assert_allclose(parts[0], 0.75 * parts[1] + 0.25 * parts[2], rtol=1e-5)
 
 
 def test_the_blend_is_no_worse_than_its_parts_on_what_it_has_not_seen(data, fitted):
