@@ -31,7 +31,7 @@ class Slim:
     l1: float = 1.0
     l2: float = 100.0
     non_negative: bool = True
-    iterations: int = 30
+    iterations: int = 8
     rho: float = 300.0
     tau: float | None = None
     base: float = 0.1

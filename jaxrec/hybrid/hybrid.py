@@ -23,7 +23,7 @@ from jaxrec.hybrid.signals import CONTEXT, NAMES, item_signals
 from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, reads_text, settled
 from jaxrec.ranker import Ranker
 
-ENOUGH_USERS = 900
+ENOUGH_USERS = 2_500
 PROBE = 2_048
 PARTS = (
     Ease(),
@@ -51,7 +51,7 @@ class Hybrid:
     too large for them) are left out, with a line.
 
     balance: the share that items which nobody has yet make up of what is optimised, the others the rest; None weighs
-    all that was chosen alike, as NDCG does. folds: inner cuts at most; no more are made than give 900 users to learn
+    all that was chosen alike, as NDCG does. folds: inner cuts at most; no more are made than give 2,500 users to learn
     from. users: drawn from each fold at most. candidates: items per user that are told apart.
     """
 
