@@ -1,4 +1,4 @@
-"""MovieLens-1M, random per user: rankers in closed form and neighbours, each tuned with 20 trials on validation.
+"""MovieLens-1M, random per user: rankers in closed form and neighbours, each tuned with 12 trials on validation.
 
 jaxrec compare --config configs/compare_movielens_1m.py --workdir runs/compare_1m
 """
@@ -25,6 +25,7 @@ def get_config() -> Study:
         name="movielens-1m",
         source=MovieLens("1m"),
         holdout=RandomPerUser(),
+        trials=12,
         methods=(
             Popular(),
             RecentPopular(),

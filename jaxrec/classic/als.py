@@ -87,10 +87,10 @@ class ImplicitAls:
     reads_text: ClassVar[bool] = False
     asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
+        "l2": Between(0.0003, 0.3, log=True),
+        "alpha0": Between(0.01, 1, log=True),
         "dim": (32, 64, 128, 256),
         "iterations": (5, 10, 16),
-        "alpha0": Between(0.01, 1, log=True),
-        "l2": Between(0.001, 0.3, log=True),
         "nu": (0.0, 0.5, 1.0),
         **RECENCY,
     }

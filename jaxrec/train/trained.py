@@ -86,9 +86,10 @@ class Trained:
             return job.task.ranker(params, place_constants(job.constants, job.mesh, job.task.constant_rules))
 
     def settled(self, data: TrainingData, setting: Setting = HERE) -> "Trained":
-        """The same for as many steps as validation finds best, on the same schedule, and without validation."""
+        """The same for as many steps as validation finds best, on the same schedule, and without validation. Where it
+        looks at the end alone (evaluate_every is None) there is nothing to find, and nothing is trained for it."""
         stop_at = self.train.stop_at
-        if data.has_validation:
+        if data.has_validation and self.train.evaluate_every is not None:
             with _place(setting) as place:
                 job = _Job(self, data, place)
                 stop_at = saved_step(place.workdir) if place.restore else job.trained().best_step
