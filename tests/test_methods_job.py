@@ -136,6 +136,15 @@ def test_what_needs_no_validation_is_settled_already():
     assert settled(method, None) is method
 
 
+def test_what_is_looked_at_only_at_the_end_is_not_trained_to_be_settled(tables):
+    config = load_config(own_data.YOUR_DATA, debug=True)
+    source = replace(config.source, interactions=str(tables["source__interactions"]))
+    method = replace(config.method, train=replace(config.method.train, num_steps=6, evaluate_every=None))
+    prepared = prepare(replace(config, source=source, method=method, encoder=None), lambda _: None)
+    said = []
+    assert settled(method, prepared.data, Setting(say=said.append, quiet=True)).train.last_step == 6 and not said
+
+
 def test_ranges_are_of_the_optimizer_and_of_the_task():
     ranges = Trained().ranges
     assert "optimizer.peak_learning_rate" in ranges and "task.l2" in ranges
