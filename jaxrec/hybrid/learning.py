@@ -15,7 +15,7 @@ from jaxrec.hybrid.ranker import NEW, Weights
 LIST = 10  # the length of list that is optimised
 SOFTNESS = 0.2  # of the comparison of two scores, in standard deviations of a part's scores
 WARM_UP, STEPS = 60, 100
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # of regularisation, beside one user, among which held-out users choose
+STRENGTHS = (1.0, 10.0)  # of regularisation, beside one user, among which held-out users choose
 PARTS_OF_USERS = 4
 USERS_THAT_CHOOSE = 1_000
 BY_CONTEXT = 10.0  # times as strong for weights that change with the asker: each speaks of fewer users
