@@ -25,6 +25,7 @@ PROTOCOLS = {
     "G": "one cut in time: the newest events are the test, and each of its users' last one is to be found",
     "R": "each user's events divided at random",
     "C": "items that training never saw, ranked by their content alone",
+    "U": "users that training never saw, known by their first events alone",
     "C-all": "items that training never saw, ranked among all others",
     "given": "ready splits, as given",
 }

@@ -10,6 +10,7 @@ from jaxrec.data.dataset import Dataset
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.leaks import (
     check_cold_items,
+    check_cold_users,
     check_disjoint,
     check_periods,
     check_time_order,
@@ -17,7 +18,7 @@ from jaxrec.data.leaks import (
     pairs_of,
 )
 from jaxrec.data.timestamps import show
-from jaxrec.errors import DataError
+from jaxrec.errors import DataError, UserError
 
 Part = Literal["valid", "test"]
 
@@ -243,6 +244,43 @@ class ColdItems:
         return holdout_of(parts, cold[1], cold[2], dataset, "C")
 
 
+@dataclass(frozen=True)
+class ColdUsers:
+    """U: new users, known by their first few events alone ("strong generalisation" of Liang et al., WWW 2018, by time).
+
+    Of the users with more than `shown` rows, in string order and permuted by `RandomState(seed)`, the first
+    test_fraction * (their number) are new in the test, the next valid_fraction in validation; none of them has a row in
+    train. The first `shown` rows of each (by time; ties and logs without times keep file order) are known when asked,
+    the others are to be found; shown=0 asks with features and words alone. Leak rule: no user held out stands in train.
+    """
+
+    shown: int = 3
+    valid_fraction: float = 0.1
+    test_fraction: float = 0.1
+    seed: int = 2024
+    refit: bool = False
+
+    def __call__(self, dataset: Dataset) -> Holdout:
+        if self.shown < 0:
+            raise UserError(f"holdout.shown={self.shown}: a new user is known by 0 events or more")
+        log = dataset.interactions.by_time()
+        lengths = np.bincount(log.user_rows, minlength=dataset.num_users)
+        enough = np.flatnonzero(lengths > self.shown)
+        enough = enough[np.argsort(dataset.user_map.take(enough).astype(str), kind="stable")]
+        drawn = np.random.RandomState(self.seed).permutation(enough)
+        to_test, to_valid = (round(len(drawn) * share) for share in (self.test_fraction, self.valid_fraction))
+        kind = np.zeros(dataset.num_users, np.int8)
+        kind[drawn[:to_test]], kind[drawn[to_test : to_test + to_valid]] = 2, 1
+        part, known = kind[log.user_rows], _place_in_user(log) < self.shown
+        parts = [log.take((part == p) & (~known | (part == 0))) for p in range(3)]
+        valid_before, test_before = (log.take((part == p) & known) for p in (1, 2))
+        check_cold_users(parts[0], kind > 0, dataset)
+        check_user_time_order((valid_before.then(test_before), parts[1], parts[2]), dataset)
+        everything = _in_log(dataset)
+        holdout = holdout_of(parts, everything, everything, dataset, "U", anybody=True)
+        return replace(holdout, valid_before=valid_before, test_before=test_before)
+
+
 def holdout_of(
     parts: Sequence[Interactions],
     valid_candidates: np.ndarray,
@@ -250,12 +288,17 @@ def holdout_of(
     dataset: Dataset,
     name: str,
     notes: tuple[str, ...] = (),
+    *,
+    anybody: bool = False,
 ) -> Holdout:
-    """A holdout of (train, valid, test). Raises DataError when a part is empty, or nobody in the test can be judged."""
+    """A holdout of (train, valid, test). Raises DataError when a part is empty, or nobody in the test can be judged.
+
+    anybody: users without a training row are judged too.
+    """
     for word, part in zip(("train", "validation", "test"), parts, strict=True):
         if not len(part):
             raise DataError(f"the {word} part of holdout {name} is empty: too few rows for this holdout")
-    known = np.bincount(parts[0].user_rows, minlength=dataset.num_users) > 0
+    known = (np.bincount(parts[0].user_rows, minlength=dataset.num_users) > 0) | anybody
     holdout = Holdout(*parts, valid_candidates, test_candidates, known, name, notes)
     if not len(holdout.judged()):
         raise DataError(

@@ -73,3 +73,14 @@ def check_cold_items(train: Interactions, cold: np.ndarray, dataset: Dataset) ->
             f"the holdout leaks: {leaked.size} of {int(cold.sum())} items held out as new stand in train, "
             f"first {first!r}"
         )
+
+
+def check_cold_users(train: Interactions, cold: np.ndarray, dataset: Dataset) -> None:
+    """No user who is to be new stands in train. cold: bool [users]."""
+    leaked = np.unique(train.user_rows[cold[train.user_rows]])
+    if leaked.size:
+        first = dataset.user_map.ids[int(leaked[0])].as_py()
+        raise DataError(
+            f"the holdout leaks: {leaked.size} of {int(cold.sum())} users held out as new stand in train, "
+            f"first {first!r}"
+        )

@@ -10,6 +10,7 @@ from jaxrec.data.cleaning import clean
 from jaxrec.data.dataset import index_ids
 from jaxrec.data.holdout import (
     ColdItems,
+    ColdUsers,
     LeaveLastOut,
     RandomPerUser,
     TimeCutoff,
@@ -19,6 +20,7 @@ from jaxrec.data.holdout import (
 )
 from jaxrec.data.leaks import (
     check_cold_items,
+    check_cold_users,
     check_disjoint,
     check_periods,
     check_time_order,
@@ -27,7 +29,7 @@ from jaxrec.data.leaks import (
 )
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.data.tables import Tables
-from jaxrec.errors import DataError
+from jaxrec.errors import DataError, UserError
 
 T = 880_000_000
 ML_100K = [
@@ -183,6 +185,36 @@ def test_cold_items_are_new_and_c_all_ranks_warm_ones_too():
     warm = set(both.test.item_rows) - set(np.flatnonzero(cold.test_candidates))
     assert warm and set(both.test.item_rows) > set(np.flatnonzero(cold.test_candidates))
     assert not set(both.train.item_rows) & set(np.flatnonzero(cold.test_candidates))
+
+
+def test_new_users_are_known_by_their_first_events_alone():
+    events = [(f"u{u}", f"x{i}", 10 * i + u) for u in range(10) for i in range(6)]
+    data = dataset([*events, ("short", "x0", 5), ("short", "x1", 6)])
+    holdout = ColdUsers(shown=2, valid_fraction=0.2, test_fraction=0.3)(data)
+    test, valid = {u for u, _ in events_of(holdout.test, data)}, {u for u, _ in events_of(holdout.valid, data)}
+    assert (len(test), len(valid)) == (3, 2) and not test & valid
+    trained = {u for u, _ in events_of(holdout.train, data)}
+    assert not trained & (test | valid) and "short" in trained  # too short to be new
+    assert sorted(events_of(holdout.test_before, data)) == sorted((u, f"x{i}") for u in test for i in (0, 1))
+    assert sorted(events_of(holdout.positives(), data)) == sorted((u, f"x{i}") for u in test for i in (2, 3, 4, 5))
+    known = set(events_of(holdout.history(), data))
+    assert {u for u, _ in known} == trained | valid | test and not known & set(events_of(holdout.test, data))
+    refitted = {u for u, _ in events_of(holdout.refit().train, data)}
+    assert refitted == trained | valid and len(holdout.refit().positives()) == len(holdout.positives())
+    nothing = ColdUsers(shown=0, valid_fraction=0.2, test_fraction=0.3)(data)
+    assert len(nothing.test_before) == 0 and len(nothing.judged()) == 3
+    with pytest.raises(UserError, match="shown=-1"):
+        ColdUsers(shown=-1)(data)
+    with pytest.raises(DataError, match="3 of 3 users held out as new stand in train"):
+        users = np.isin(np.arange(data.num_users), holdout.judged())
+        check_cold_users(data.interactions, users, data)
+
+
+@pytest.mark.parametrize("shown", [0, 1, 10])
+def test_new_users_of_movielens(shown):
+    holdout = ColdUsers(shown=shown)(movielens("100k"))
+    assert holdout.counts()["users"] == 94 and len(holdout.test_before) == 94 * shown
+    assert len(holdout.train) + len(holdout.valid) + len(holdout.test) + 2 * 94 * shown == 100_000
 
 
 def test_the_last_item_after_a_cut_in_time_by_hand():
