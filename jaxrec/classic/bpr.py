@@ -10,11 +10,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxrec.classic.interaction_matrix import distinct_pairs, history_matrix, roomy_history_length
+from jaxrec.classic.interaction_matrix import distinct_pairs, roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
 
 USERS = 128  # in a batch
 POSITIVES = 16  # of each of them, each with a negative

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import history_matrix, roomy_history_length
+from jaxrec.classic.interaction_matrix import roomy_history_length
 from jaxrec.classic.neighbours import score_by_neighbours
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
 from jaxrec.similarity import all_nearest, nearest
 
 

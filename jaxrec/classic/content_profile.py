@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxrec.classic.interaction_matrix import history_matrix, roomy_history_length
+from jaxrec.classic.interaction_matrix import roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
 
 Distance = Literal["cosine", "euclidean", "dot"]
 

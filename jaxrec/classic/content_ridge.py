@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from jaxrec.classic.content_kernel import Content, ContentKernel, content_of, split_content, text_cosine
 from jaxrec.classic.ease import Ease
-from jaxrec.classic.interaction_matrix import history_matrix, item_counts, roomy_history_length
+from jaxrec.classic.interaction_matrix import item_counts, roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from jaxrec.classic.interaction_matrix import weighted_history
 from jaxrec.errors import UserError
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, weighted_history
 
 
 @dataclass(frozen=True)

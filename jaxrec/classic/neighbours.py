@@ -16,11 +16,10 @@ from jaxrec.classic.interaction_matrix import (
     distinct_pairs,
     rarity,
     roomy_history_length,
-    weighted_history,
 )
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, weighted_history
 
 MAX_CELLS = 2**26  # of an item by item block: 256 MB
 

@@ -7,18 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import (
-    ASKING,
-    RECENCY,
-    distinct_pairs,
-    rarity,
-    roomy_history_length,
-    weighted_history,
-)
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, rarity, roomy_history_length
 from jaxrec.classic.linear import check_size
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, weighted_history
 
 
 @dataclass(frozen=True)

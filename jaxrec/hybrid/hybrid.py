@@ -12,6 +12,7 @@ from jaxrec.classic.content_ridge import ContentRidge
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
+from jaxrec.classic.user_ridge import UserRidge
 from jaxrec.data.holdout import Holdout, HoldoutRule
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -27,16 +28,20 @@ ENOUGH_USERS = 2_500
 PROBE = 2_048
 PARTS = (
     Ease(),
-    Ease(content=30.0),
     Ease(tau=4.0, base=0.05),
     Ease(tau=8.0),
     Ease(tau=20.0),
-    ImplicitAls(),
+    Ease(l2=800.0),
+    Ease(l2=800.0, tau=8.0),
+    Ease(content=30.0),
     Slim(),
     Slim(tau=8.0),
+    ImplicitAls(),
+    ImplicitAls(alpha0=0.3, l2=0.01),
     RandomWalk(),
     ContentRidge(),
     ContentNeighbours(),
+    UserRidge(),
 )
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from jaxrec.classic.interaction_matrix import history_matrix, weighted_history
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import gather_queries
 from jaxrec.data.training import TrainingData
@@ -18,7 +17,7 @@ from jaxrec.errors import DataError
 from jaxrec.losses.reconstruction import multinomial
 from jaxrec.method import Between, Ranges
 from jaxrec.models.history_autoencoder import HistoryAutoencoder
-from jaxrec.ranker import Arrays, Query
+from jaxrec.ranker import Arrays, Query, history_matrix, weighted_history
 from jaxrec.tasks.task import Sizes
 
 PyTree = Any

@@ -10,14 +10,14 @@ import pytest
 from jaxrec.classic import neighbours as neighbours_module
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
-from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs, history_matrix
+from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.data.interactions import Histories, Interactions
 from jaxrec.data.queries import gather_queries
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
-from jaxrec.ranker import Query, num_items, score_all
+from jaxrec.ranker import Query, history_matrix, num_items, score_all
 
 USERS, ITEMS = 60, 25
 DATA = SimpleNamespace(num_users=USERS, num_items=ITEMS)
