@@ -105,13 +105,14 @@ def run_job(
     histories = known_histories(prepared)
     export_ranker(final, ranker, workdir / "artifact", metrics=metrics, histories=histories)
     vectors = map_vectors(final, ranker)  # all processes take part, though only the first one writes
-    results = from_first(lambda: _write_results(final, judged, histories, vectors, workdir, command, notice))
+    shares = getattr(ranker, "shares", ())
+    results = from_first(lambda: _write_results(final, judged, shares, histories, vectors, workdir, command, notice))
     finished = Finished(workdir, results)
     _show(finished, say)
     return finished
 
 
-def _write_results(final, judged, histories, vectors, workdir, command, notice) -> dict[str, Any]:
+def _write_results(final, judged, shares, histories, vectors, workdir, command, notice) -> dict[str, Any]:
     from jaxrec.evaluate.report import write_report
     from jaxrec.serve.recommender import Recommender
     from jaxrec.summary import history_titles, report_of, table_rows
@@ -119,7 +120,8 @@ def _write_results(final, judged, histories, vectors, workdir, command, notice) 
     recommender = Recommender.load(workdir / "artifact")
     users = shown_users(final, histories, judged[final.experiment.method.name].user_rows)
     history, command = read_metrics(workdir), command or "jaxrec train"
-    report = report_of(final, judged, history, recommender, vectors, users=users, command=command, notice=notice)
+    about = {"users": users, "shares": shares, "command": command, "notice": notice}
+    report = report_of(final, judged, history, recommender, vectors, **about)
     write_report(workdir / "report.html", report)
     first = users[0]
     shown = recommender.recommend(first, k=min(10, recommender.manifest.k_max))
@@ -130,6 +132,7 @@ def _write_results(final, judged, histories, vectors, workdir, command, notice) 
         "notice": notice,
         "rankers": {name: result.to_json() for name, result in judged.items()},
         "table": table_rows(judged),
+        "shares": [share._asdict() for share in shares],
         "user": first,
         "history": history_titles(final, first)[-8:],
         "recommendations": [item.to_json() for item in shown],
@@ -234,6 +237,9 @@ def _show(finished: Finished, say: Say) -> None:
         return
     results = finished.results
     print_table(results["table"], f"protocol {results['protocol']}")
+    if shares := results.get("shares"):
+        most = max(shares, key=lambda share: share["adds"])
+        say(f"of its parts {most['part']} adds most, NDCG@10 {most['adds']:+.3f} on inner cuts; all are in the report")
     picks = [Recommendation(**(p | {"reason": Reason(p["reason"]["text"])})) for p in results["recommendations"]]
     print_recommendations(f"user {results['user']}", results["history"], picks)
     if results["notice"]:

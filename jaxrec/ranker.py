@@ -41,6 +41,9 @@ class Ranker(Protocol):
 
     `user` may read all items (to look up the history); `score` sees a block of items at a time, so memory is bounded
     whatever the catalog, and rows can be added to `arrays.items` for items that training never saw.
+
+    A ranker may have more, and is asked for it only where it has it: `embed_items`, `user_profile`, `item_profile`, and
+    shares: a tuple of `Share`, where it has parts.
     """
 
     arrays: Arrays
@@ -53,6 +56,16 @@ class Ranker(Protocol):
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> Array:
         """Scores float32 [batch, block] of a block of items for each asker."""
         ...
+
+
+class Share(NamedTuple):
+    """What a part of a ranker is worth. alone: the metric that it reaches by itself, None where it cannot rank; adds:
+    what the whole loses without it; seconds: of its fit, 0 where another part's fit is its own."""
+
+    part: str
+    alone: float | None
+    adds: float
+    seconds: float
 
 
 class Ranking(NamedTuple):

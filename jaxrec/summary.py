@@ -11,6 +11,7 @@ from jaxrec.evaluate.compare import comparison
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.evaluate.item_map import item_map
 from jaxrec.evaluate.report import Card, MapItem, Pick, Point, Profile, Report, Row, Segment, Spread, Tag
+from jaxrec.ranker import Share
 from jaxrec.run import Prepared, known_histories
 from jaxrec.serve.recommender import Recommendation, Recommender
 from jaxrec.train.trained import Trained
@@ -107,6 +108,7 @@ def report_of(
     vectors: np.ndarray | None,
     *,
     users: Sequence[str],
+    shares: Sequence[Share] = (),
     command: str,
     notice: str = "",
 ) -> Report:
@@ -153,6 +155,7 @@ def report_of(
         curves=_points(history, watched),
         curve_metric=watched,
         segments=_segments(ours, metric),
+        shares=tuple(shares),
         spread=tuple(_spread(other, result, other == name) for other, result in results.items()),
         items=() if vectors is None else _map_items(prepared, vectors),
         cards=tuple(_card(prepared, recommender, user) for user in users),

@@ -111,6 +111,8 @@ def test_debug_from_data_to_artifact(path, tmp_path, monkeypatch):
     user = json.loads((tmp_path / "run" / "results.json").read_text())["user"]
     asked = own_data.jaxrec("recommend", "--artifact", "run/artifact", "--user", user, "--k", 3, "--json")
     assert asked.code == 0 and len(json.loads(asked.out)) == 3
+    if path.stem.startswith("hybrid_"):
+        assert "adds most" in said.out and "What each part adds" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_debug_is_seconds():

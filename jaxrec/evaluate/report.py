@@ -15,6 +15,7 @@ from typing import Any
 
 from jaxrec.evaluate import charts
 from jaxrec.files import write_atomically
+from jaxrec.ranker import Share
 
 Metrics = dict[str, tuple[float, float | None, float | None]]
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -112,7 +113,7 @@ class Report:
 
     summary: what was run; the first paragraph is followed by how good it is (`verdict`).
     notice: a warning that stands above all, such as "The data is generated." facts: (name, value): protocol, counts,
-    versions, command. comparison: its first row's first metric is the headline.
+    versions, command. comparison: its first row's first metric is the headline. shares: of a blend.
     """
 
     title: str
@@ -124,6 +125,7 @@ class Report:
     curves: tuple[Point, ...] = ()
     curve_metric: str = "ndcg@10"
     segments: tuple[Segment, ...] = ()
+    shares: tuple[Share, ...] = ()
     spread: tuple[Spread, ...] = ()
     items: tuple[MapItem, ...] = ()
     cards: tuple[Card, ...] = ()

@@ -1,8 +1,10 @@
 """The hybrid as a method: fit the parts, learn the weights on an inner cut, fit the parts on everything."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,6 +18,7 @@ from jaxrec.classic.user_ridge import UserRidge
 from jaxrec.data.holdout import Holdout, HoldoutRule
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.hybrid.ablation import shares, told_apart
 from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
@@ -85,8 +88,11 @@ class Hybrid:
     def fit(self, data: TrainingData, setting: Setting = HERE) -> HybridRanker:
         """Raises UserError where there are no parts, or all refuse the data; and what the parts raise otherwise."""
         lessons, parts = self.lessons(data, setting)
-        weights = learn(lessons, seed=setting.seed, balance=self.balance).weights
-        return _joined(self._fitted(parts, data, setting)[1], data, weights)
+        learned = learn(lessons, seed=setting.seed, balance=self.balance)
+        _, rankers, seconds = self._fitted(parts, data, setting)
+        told = {"strength": learned.strength, "balance": self.balance, "seed": setting.seed}
+        worth = shares(lessons, told_apart(parts), seconds, **told)
+        return replace(_joined(rankers, data, learned.weights), shares=worth)
 
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
         """What the weights are learned from, of all inner folds together, and the parts that can be fitted."""
@@ -96,7 +102,7 @@ class Hybrid:
         parts = self.parts
         for number, fold in enumerate(inner_folds(self.inner or data.rule, data.dataset, data.train, self.folds)):
             inside, there = data.on(fold), setting.within(f"fold-{number}")
-            parts, rankers = self._fitted(parts, inside, there, refuse=not found)
+            parts, rankers, _ = self._fitted(parts, inside, there, refuse=not found)
             found.append(self._lessons_of(rankers, inside, fold, setting.seed + number))
             if sum(len(lessons.context) for lessons in found) >= ENOUGH_USERS:
                 break
@@ -118,20 +124,23 @@ class Hybrid:
 
     def _fitted(
         self, parts: tuple[Method, ...], data: TrainingData, setting: Setting, *, refuse: bool = False
-    ) -> tuple[tuple[Method, ...], list[Ranker]]:
-        """The parts and what they make of the data; those that differ in how they are asked alone are fitted once.
+    ) -> tuple[tuple[Method, ...], list[Ranker], list[float]]:
+        """The parts, what they make of the data, and the seconds it took; those that differ in how they are asked alone
+        are fitted once.
 
         refuse: a part may refuse the data, and is then left out. Raises UserError where none can be fitted.
         """
         able: list[Method] = []
         rankers: list[Ranker] = []
+        seconds: list[float] = []
         known: dict[Method, Ranker] = {}
         refusal = None
         for part in parts:
-            fit = as_fitted(part)
+            fit, began = as_fitted(part), time.perf_counter()
             try:
                 if fit not in known:  # a place of its own, the same however many are left out
                     known[fit] = part.fit(data, setting.within(f"part-{self.parts.index(part)}"))
+                    jax.block_until_ready(known[fit].arrays)
             except UserError as error:
                 if not refuse:
                     raise
@@ -140,9 +149,10 @@ class Hybrid:
                 continue
             able.append(part)
             rankers.append(replace(known[fit], **asked_options(part)))
+            seconds.append(time.perf_counter() - began)
         if not able:
             raise UserError(f"no part of the Hybrid can be fitted to this data; the last one said: {refusal}")
-        return tuple(able), rankers
+        return tuple(able), rankers, seconds
 
 
 def _joined(rankers: list[Ranker], data: TrainingData, weights: Weights) -> HybridRanker:

@@ -14,7 +14,8 @@ from jaxrec.hybrid.ranker import NEW, Weights
 
 LIST = 10  # the length of list that is optimised
 SOFTNESS = 0.2  # of the comparison of two scores, in standard deviations of a part's scores
-WARM_UP, STEPS = 60, 100
+WARM_UP, STEPS, FURTHER = 60, 100, 30  # optimizer steps
+RATE = 0.05
 STRENGTHS = (1.0, 10.0)  # of regularisation, beside one user, among which held-out users choose
 PARTS_OF_USERS = 4
 USERS_THAT_CHOOSE = 1_000
@@ -88,30 +89,50 @@ def _likelihood(weights: Weights, lessons: Lessons, balance: float | None) -> ja
 
 
 @partial(jax.jit, static_argnames="balance")
-def _fit(lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None) -> Weights:
-    """Softmax first, whose slopes reach everywhere; then smooth NDCG. counted: float32 [users], 0 leaves a user out."""
+def fit(lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None) -> Weights:
+    """Softmax first, whose slopes reach everywhere; then smooth NDCG. counted: float32 [users], 0 leaves a user out.
+    strength: of regularisation, beside one user."""
     parts, signals, about = lessons.parts.shape[-1], lessons.signals.shape[-1], lessons.context.shape[-1]
     start = jnp.zeros((about, parts)).at[0].set(1.0 / parts)
     weights = Weights(start, jnp.zeros((about, parts)), jnp.zeros((about, signals)))
+    weights = _descended(weights, _likelihood, WARM_UP, lessons, counted, strength, balance)
+    return _descended(weights, _smooth, STEPS, lessons, counted, strength, balance)
 
-    def cost(weights: Weights, of) -> jax.Array:
+
+@partial(jax.jit, static_argnames="balance")
+def fit_further(
+    weights: Weights, lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None
+) -> Weights:
+    """Weights that were learned from other scores, brought to these by a few steps."""
+    return _descended(weights, _smooth, FURTHER, lessons, counted, strength, balance)
+
+
+def _descended(
+    weights: Weights,
+    of: Callable[[Weights, Lessons, float | None], jax.Array],
+    steps: int,
+    lessons: Lessons,
+    counted: jax.Array,
+    strength: jax.Array,
+    balance: float | None,
+) -> Weights:
+    optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
+
+    def cost(weights: Weights) -> jax.Array:
         mean = (of(weights, lessons, balance) * counted).sum() / jnp.maximum(counted.sum(), 1.0)
         size = sum(jnp.square(leaf[0]).sum() + BY_CONTEXT * jnp.square(leaf[1:]).sum() for leaf in weights)
         return strength * size / jnp.maximum(counted.sum(), 1.0) - mean
 
-    for of, steps, rate in ((_likelihood, WARM_UP, 0.05), (_smooth, STEPS, 0.05)):
-        optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    def step(carry, _):
+        weights, state = carry
+        updates, state = optimizer.update(jax.grad(cost)(weights), state)
+        return (optax.apply_updates(weights, updates), state), None
 
-        def step(carry, _, of=of, optimizer=optimizer):
-            weights, state = carry
-            updates, state = optimizer.update(jax.grad(cost)(weights, of), state)
-            return (optax.apply_updates(weights, updates), state), None
-
-        (weights, _), _ = jax.lax.scan(step, (weights, optimizer.init(weights)), None, length=steps)
+    (weights, _), _ = jax.lax.scan(step, (weights, optimizer.init(weights)), None, length=steps)
     return weights
 
 
-_judge = jax.jit(ndcg, static_argnames="balance")
+judge = jax.jit(ndcg, static_argnames="balance")
 
 
 def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learned:
@@ -127,9 +148,9 @@ def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learn
     for strength in STRENGTHS:
         values = np.zeros(len(order))
         for left_out in range(PARTS_OF_USERS):
-            weights = _fit(few, jnp.asarray(part != left_out, jnp.float32), strength, balance)
-            values[part == left_out] = np.asarray(_judge(weights, few, balance))[part == left_out]
+            weights = fit(few, jnp.asarray(part != left_out, jnp.float32), strength, balance)
+            values[part == left_out] = np.asarray(judge(weights, few, balance))[part == left_out]
         gains.append(values.mean())
     best = int(np.argmax(gains))
-    weights = _fit(lessons, jnp.ones(len(lessons.context)), STRENGTHS[best], balance)
+    weights = fit(lessons, jnp.ones(len(lessons.context)), STRENGTHS[best], balance)
     return Learned(weights, STRENGTHS[best], float(gains[best]))

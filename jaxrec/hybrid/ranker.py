@@ -1,13 +1,13 @@
 """Several rankers as one: a weighted sum of their scores and of the items' signals."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrec.hybrid.signals import context, latest, new_item_signals
-from jaxrec.ranker import Arrays, PyTree, Query, Ranker
+from jaxrec.ranker import Arrays, PyTree, Query, Ranker, Share
 
 NEW = -1  # the last signal: whether nobody has the item
 
@@ -43,12 +43,14 @@ class HybridRanker:
     "signals": float32 [items, signals]}.
 
     parts: the rankers without their arrays; stores: which store each one's arrays are, since parts may share them.
+    shares: what each part is worth, for reports; no part of what is ranked by.
     """
 
     arrays: Arrays
     parts: tuple[Ranker, ...]
     stores: tuple[int, ...]
     history_length: int
+    shares: tuple[Share, ...] = field(default=(), compare=False)
 
     @property
     def stripped(self) -> "HybridRanker":

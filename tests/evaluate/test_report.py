@@ -29,6 +29,7 @@ from jaxrec.evaluate.report import (
     verdict,
     write_report,
 )
+from jaxrec.ranker import Share
 
 HOSTILE = (
     "</script></title><script>document.title='taken'</script><img src=x onerror='document.title=1'> & \u2028 夏 🎬"
@@ -54,6 +55,11 @@ def example(text: str = "Toy Story (1995)", **changes) -> Report:
         ),
         curves=tuple(Point(step, loss=9.0 - step, metric=step / 10 if step % 2 else None) for step in range(6)),
         segments=(Segment(f"new users {text}", 1234, metrics(0.11, 0.05, 0.17)),),
+        shares=(
+            Share(f"a {text}", 0.2, -0.0012, 1.26),
+            Share("EASE", 0.31, 0.0345, 0.0),
+            Share("signals", None, 0.0, 0.0),
+        ),
         spread=(Spread("EASE", 0.224, 0.331), Spread("Popular", 0.0, 0.5)),
         items=tuple(MapItem(x / 50, -x / 50, f"{text} {x}", f"{text} genre {x % 11}") for x in range(50)),
         cards=(Card(text, (text, "Fargo"), (Pick(1, text, (text,), f"because of {text}", 3.14159), Pick(2, "B"))),),
@@ -109,7 +115,7 @@ def test_words_stand_in_quotes_and_tags_do_not():
 
 def test_tables_have_captions_and_headings_and_charts_have_words(page):
     tags = [tag for tag, _ in page.elements]
-    assert tags.count("caption") == tags.count("table") == 4
+    assert tags.count("caption") == tags.count("table") == 5
     assert all("scope" in attributes for tag, attributes in page.elements if tag == "th")
     pictures = [attributes for _, attributes in page.elements if attributes.get("role") == "img"]
     assert len(pictures) == 5 and all(attributes["aria-label"] for attributes in pictures)
@@ -160,6 +166,13 @@ def test_plain_data_there_and_back_and_one_file(tmp_path):
     path = write_report(tmp_path / "new folder" / "report.html", report)
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     assert path.read_text(encoding="utf-8") == to_html(report)
+
+
+def test_the_parts_of_a_blend_stand_in_order_of_what_they_add():
+    page = Page(to_html(example("b")))
+    part = page.text[page.text.index("The parts of the blend") :]
+    assert part.index("EASE") < part.index("signals") < part.index("a b")
+    assert "+0.0345" in part and "-0.0012" in part and "0.310" in part
 
 
 def test_figures_that_are_not_finite_do_not_break_the_page():

@@ -21,6 +21,7 @@ from jaxrec.data.sources.synthetic import Synthetic
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.evaluate.evaluator import evaluate
+from jaxrec.hybrid.ablation import SIGNALS, shares, told_apart
 from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.learning import learn, ndcg
@@ -142,6 +143,24 @@ def test_balance_says_how_much_new_items_count():
     np.testing.assert_allclose(parts[0], 0.75 * parts[1] + 0.25 * parts[2], rtol=1e-5)
 
 
+def test_the_part_that_knows_adds_most_and_its_twin_stands_in():
+    lessons = lessons_where(1, users=300, parts=4)
+    lessons.parts[..., 3] = lessons.parts[..., 0]  # two alike, of noise
+    told = {"strength": 1.0, "balance": None, "seed": 0}
+    found = shares(lessons, ("a", "knows", "c", "d"), (1.0, 2.0, 3.0, 4.0), **told)
+    assert [share.part for share in found] == ["a", "knows", "c", "d", SIGNALS]
+    adds, alone = ([getattr(share, name) for share in found] for name in ("adds", "alone"))
+    assert max(adds) == adds[1] > 0.3 and max(abs(a) for n, a in enumerate(adds) if n != 1) < 0.05
+    assert max(alone[:4]) == alone[1] and alone[4] is None
+    lessons.parts[..., 2] = lessons.parts[..., 1]  # now another one knows it as well
+    assert abs(shares(lessons, ("a", "knows", "c", "d"), (1.0,) * 4, **told)[1].adds) < 0.05
+
+
+def test_parts_of_one_name_are_told_apart_by_their_options():
+    names = told_apart((Ease(), Ease(tau=4.0), Ease(l2=800.0, tau=4.0), Popular()))
+    assert names == ["EASE", "EASE-recency (tau 4)", "EASE-recency (l2 800, tau 4)", "Popular"]
+
+
 def test_the_blend_is_no_worse_than_its_parts_on_what_it_has_not_seen(data, fitted):
     known, hybrid = fitted
     judged = [evaluate(r, data, known.holdout, "test", ks=(10,)) for r in (hybrid, *(p.fit(known) for p in PARTS))]
@@ -187,6 +206,7 @@ def test_parts_that_are_only_asked_differently_share_what_they_store(data, fitte
     monkeypatch.setattr(Ease, "fit", lambda self, *rest: fits.append(self) or real(self, *rest))
     parts = (Ease(l2=20.0), Ease(l2=20.0, tau=4.0), Ease(l2=50.0))
     hybrid = Hybrid(parts=parts, folds=1, users=50).fit(known)
+    assert [share.part for share in hybrid.shares[:-1]] == told_apart(parts)
     assert hybrid.stores == (0, 0, 1) and len(hybrid.arrays.items["parts"]) == 2 and len(fits) == 4
     asked = hybrid.asked(hybrid.arrays, query_of([3, 8, 1]))
     together = hybrid.part_scores(hybrid.arrays.shared, hybrid.arrays.items["parts"], asked)
