@@ -45,7 +45,7 @@ def get_config() -> Experiment:
         source=MovieLens("1m"),
         holdout=LeaveLastOut(refit=True),
         encoder=None,
-        method=Hybrid(parts=(next_item, *around), folds=1, users=2_500),
+        method=Hybrid(parts=(next_item, *around), folds=1),
     )
 
 

@@ -67,7 +67,7 @@ class Hybrid:
     inner: HoldoutRule | None = None
     balance: float | None = None
     folds: int = 5
-    users: int = 1_000
+    users: int = 2_500
     candidates: int = 400
 
     ranges: ClassVar[Ranges] = {}
