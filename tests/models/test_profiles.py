@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 from jaxrec.losses.adversarial import critic_loss, generator_loss
 from jaxrec.losses.reconstruction import gaussian_kl, mean_squared_error, multinomial
 from jaxrec.models.profiles.autoencoder import Autoencoder
+from jaxrec.models.profiles.contrastive import Contrastive
 from jaxrec.models.profiles.gan import Gan
 from jaxrec.models.profiles.identity import Identity
 from jaxrec.models.profiles.interface import Known
@@ -58,6 +59,7 @@ HEADS = {
     "variational": Autoencoder(DIM, hidden=4, rebuild="interactions", variational=True),
     "gan": Gan(DIM, hidden=7, noise=2, dropout=0.3),
     "regression": Gan(DIM, hidden=7, adversarial=False),
+    "contrastive": Contrastive(DIM, hidden=7),
     "causal": Transformer(DIM * 2, blocks=1, dropout=0.5),
     "fields": Transformer(DIM * 2, blocks=1, causal=False),
 }

@@ -12,6 +12,7 @@ import pytest
 
 from jaxrec.data.examples import Batch
 from jaxrec.models.profiles.autoencoder import Autoencoder
+from jaxrec.models.profiles.contrastive import Contrastive
 from jaxrec.models.profiles.gan import Gan
 from jaxrec.models.profiles.transformer import Transformer
 from jaxrec.models.scorers.cosine import Cosine
@@ -250,6 +251,7 @@ TASKS = {  # every loss, every head for items and for users, every scorer
         planted.model(Autoencoder(D, 4), Autoencoder(D, 4, "interactions", variational=True)), InBatchSoftmax()
     ),
     "gan, full": Retrieval(planted.model(Gan(D, 8), Gan(D, 8))),
+    "contrastive, full": Retrieval(planted.model(Contrastive(D, 8))),
     "transformer, bce": Retrieval(planted.model(Transformer(D, 1, causal=False), Transformer(D, 1)), Bce(20)),
     "regression, cosine": Retrieval(planted.model(Gan(D, 8, adversarial=False), scorer=Cosine(0.2))),
     "euclidean, uncorrected": Retrieval(planted.model(scorer=Euclidean()), InBatchSoftmax(correct=False)),
