@@ -92,12 +92,15 @@ class Bce:
 @dataclass(frozen=True)
 class FineTune:
     """Train the text encoder along. freeze_lower: n leaves the embeddings and the first n layers as they are.
+    lora_rank: above 0 trains low-rank adapters of that rank alone, beside queries and values (arXiv:2106.09685); they
+    are added to the weights once training is done.
 
     max_tokens: of an item's text; longer ones are refused rather than cut unseen.
     """
 
     freeze_lower: int = 0
     max_tokens: int = 64
+    lora_rank: int = 0
 
 
 @dataclass(frozen=True)

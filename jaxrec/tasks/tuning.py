@@ -1,4 +1,4 @@
-"""Train the text encoder along with the towers: the lower layers may stay as they are."""
+"""Train the text encoder along with the towers: all of it, its upper layers, or low-rank adapters alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxrec.data.examples import Batch, ExampleSource
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
-from jaxrec.models.encoders.bert import Bert, trainable_mask
+from jaxrec.models.encoders.bert import Bert, merged, trainable_mask, with_adapters
 from jaxrec.models.encoders.tuned import TunedBert
 from jaxrec.models.towers import ItemTable
 from jaxrec.tasks.item_table import item_table
@@ -69,14 +69,16 @@ class Tuned:
         return self.task.model.item.content.encoder
 
     def warm_start(self, params: PyTree) -> PyTree:
-        """Fresh parameters with the pretrained encoder in its place."""
-        return _with_encoder(params, {"bert": self.loaded.params})
+        """Fresh parameters with the pretrained encoder in its place; adapters stay fresh."""
+        fresh = params["item"]["content"]["encoder"]["bert"]
+        return _with_encoder(params, {"bert": with_adapters(self.loaded.params, fresh)})
 
     def trainable(self, params: PyTree) -> PyTree:
         """Booleans shaped like the parameters: False for the layers that stay."""
         everything = jax.tree.map(lambda _: True, params)
         bert = params["item"]["content"]["encoder"]["bert"]
-        mask = trainable_mask(bert, freeze_lower=self.task.fine_tune.freeze_lower)
+        how = self.task.fine_tune
+        mask = trainable_mask(bert, train="adapters" if how.lora_rank else "all", freeze_lower=how.freeze_lower)
         return _with_encoder(everything, {"bert": mask})
 
     def encode_all(self, params: PyTree) -> jax.Array:
@@ -94,7 +96,7 @@ class Tuned:
 
     def trained(self, params: PyTree) -> Any:
         """The loaded encoder with the trained weights in it, for export."""
-        return replace(self.loaded, params=params["item"]["content"]["encoder"]["bert"])
+        return replace(self.loaded, params=merged(params["item"]["content"]["encoder"]["bert"]))
 
     def frozen(self, params: PyTree, table: ItemTable) -> tuple[Retrieval, PyTree, ItemTable]:
         """The same model reading vectors again: the trained encoder's."""
@@ -143,6 +145,8 @@ def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | No
     stated = task.model.item.content.encoder
     if stated is not None:
         tuned = _as_stated(stated, tuned)
+    if task.fine_tune.lora_rank:
+        tuned = tuned.clone(bert=tuned.bert.clone(lora_rank=task.fine_tune.lora_rank))
     return Tuned(_with_module(task, tuned), tokens.astype(np.int32), encoder)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from jaxrec.data.tokens import TokenTable
 from jaxrec.errors import UserError
-from jaxrec.models.encoders.bert import Bert
+from jaxrec.models.encoders.bert import Bert, merged
 from jaxrec.models.encoders.tuned import TunedBert
 from jaxrec.models.profiles.identity import Identity
 from jaxrec.models.towers import Content, ItemTower, UserTower
@@ -118,6 +118,39 @@ def test_frozen_layers_do_not_move_and_all_else_does(freeze_lower):
         assert part not in frozen or not any(jax.tree.leaves(leaves))
     assert moved["item"]["embedding"] and moved["history"]["embedding"]
     assert moved["item"]["content"]["text"]["kernel"]
+
+
+def adapted():
+    return tuned_for(replace(plain_task(), fine_tune=FineTune(0, 8, lora_rank=3)), ENCODER, TEXTS[: planted.ITEMS])
+
+
+def test_adapters_start_from_the_encoder_as_it_is_and_move_alone():
+    made = adapted()
+    params, table, batch = start(made)
+    params = made.warm_start(params)
+    np.testing.assert_array_equal(made.encode_all(params), tuned().encode_all(tuned().warm_start(start(tuned())[0])))
+    params = jax.tree_util.tree_map_with_path(  # as long as B is zero A has no gradient
+        lambda path, p: p + 0.1 if "lora_b" in jax.tree_util.keystr(path) else p, params
+    )
+    trainable = made.trainable(params)
+    optimizer = SGD(100.0).build(10, trainable)
+    state = TrainState.of(params, optimizer.transform)
+    state, metrics = jax.jit(make_step(made.task, optimizer, seed=0, trainable=trainable))(state, table, batch)
+    moved = jax.tree.map(lambda a, b: bool(np.abs(a - b).max() > 0), params, state.params)
+    bert = jax.tree_util.tree_leaves_with_path(moved["item"]["content"]["encoder"]["bert"])
+    assert all(change == ("lora_" in jax.tree_util.keystr(path)) for path, change in bert)
+    assert sum(change for _, change in bert) == 2 * 2 * 2  # layers x (query, value) x (A, B)
+    assert moved["item"]["content"]["text"]["kernel"] and metrics["finite"] == 1
+
+
+def test_adapters_are_merged_into_the_encoder_that_is_exported():
+    made = adapted()
+    params = made.warm_start(start(made)[0])
+    params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), params)
+    kept = merged(params["item"]["content"]["encoder"]["bert"])
+    assert jax.tree.structure(kept) == jax.tree.structure(ENCODER.params)
+    vectors = ENCODER.encode(kept, made.tokens, made.tokens != PAD)
+    np.testing.assert_allclose(vectors, made.encode_all(params), rtol=1e-4, atol=1e-5)
 
 
 def test_more_frozen_layers_than_there_are_is_refused():

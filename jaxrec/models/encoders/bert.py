@@ -23,6 +23,9 @@ ACTIVATIONS = {
 }
 
 
+ADAPTED = ("query", "value")  # what low-rank adapters are beside, as in the paper
+
+
 class BertFields(nn.Module):
     """What Bert and its parts have in common: the sizes, and how they make their pieces."""
 
@@ -40,6 +43,7 @@ class BertFields(nn.Module):
     init_scale: float = 0.02
     dtype: str = "float32"
     remat: bool = False
+    lora_rank: int = 0
 
     def part(self, kind: type["BertFields"], name: str) -> "BertFields":
         """A part with these same fields."""
@@ -58,6 +62,21 @@ class BertFields(nn.Module):
     @property
     def precision(self) -> jax.lax.Precision | None:
         return jax.lax.Precision.HIGHEST if self.dtype == "float32" else None
+
+
+class LowRank(nn.Module):
+    """What is added to a dense layer's output: x A B, A of normal draws and B of zeros at first, so that training
+    starts from the layer as it is (LoRA: Hu et al., ICLR 2022, arXiv:2106.09685, with alpha = rank)."""
+
+    rank: int
+    features: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        a = self.param("lora_a", nn.initializers.normal(x.shape[-1] ** -0.5), (x.shape[-1], self.rank))
+        b = self.param("lora_b", nn.initializers.zeros, (self.rank, self.features))
+        return x.astype(self.dtype) @ a.astype(self.dtype) @ b.astype(self.dtype)
 
 
 class BertEmbeddings(BertFields):
@@ -95,6 +114,8 @@ class BertAttention(BertFields):
 
         def heads(name: str) -> Array:  # [batch, heads, tokens, width]
             flat = self.dense(name, self.hidden_size)(hidden)
+            if self.lora_rank and name in ADAPTED:
+                flat = flat + LowRank(self.lora_rank, self.hidden_size, self.dtype, name=f"{name}_lora")(hidden)
             return flat.reshape(*flat.shape[:2], self.num_heads, width).swapaxes(1, 2)
 
         query, key, value = heads("query"), heads("key"), heads("value")
@@ -113,7 +134,8 @@ class Bert(BertFields):
 
     Fields are those of a Hugging Face config.json under shorter names. Parameters, layer norms and softmax are
     float32; matrix products run in `dtype` ("float32" or "bfloat16"). float32 means float32 on every device: TF32 and
-    bfloat16 passes are off. `remat` recomputes each layer in the backward pass, to save memory.
+    bfloat16 passes are off. `remat` recomputes each layer in the backward pass, to save memory. `lora_rank` above 0
+    puts low-rank adapters beside the queries and values of each layer.
     """
 
     @nn.compact
@@ -138,13 +160,45 @@ class Bert(BertFields):
 def trainable_mask(params: PyTree, *, train: str = "all", freeze_lower: int = 0) -> PyTree:
     """Which leaves of a Bert's params are trained: a pytree of bool of the same shape.
 
-    train="none" freezes all. train="all" trains all but the lower part: `freeze_lower=n` freezes the embeddings and
-    the first n layers; 0 freezes nothing. Raises ValueError for another word or more layers than there are.
+    train="none" freezes all, "adapters" all but the low-rank adapters; "all" trains all. `freeze_lower=n` freezes the
+    embeddings and the first n layers besides; 0 freezes nothing more. Raises ValueError for another word or more layers
+    than there are.
     """
-    if train not in ("all", "none"):
-        raise ValueError(f"train={train!r}; it is 'all' or 'none' (freeze_lower=n freezes the lower n layers)")
+    if train not in ("all", "none", "adapters"):
+        raise ValueError(f"train={train!r}; it is 'all', 'adapters' or 'none' (freeze_lower=n freezes n lower layers)")
     num_layers = sum(name.startswith("layer_") for name in params)
     if not 0 <= freeze_lower <= num_layers:
         raise ValueError(f"freeze_lower={freeze_lower}, but this BERT has {num_layers} layers")
     lower = {"embeddings", *(f"layer_{index}" for index in range(freeze_lower))} if freeze_lower else set()
-    return {name: jax.tree.map(lambda _, on=train == "all" and name not in lower: on, params[name]) for name in params}
+
+    def trained(path: tuple, _: Any) -> bool:
+        keys = [key.key for key in path]
+        return train != "none" and keys[0] not in lower and (train == "all" or _is_adapter(keys[-1]))
+
+    return jax.tree_util.tree_map_with_path(trained, params)
+
+
+def _is_adapter(name: str) -> bool:
+    return name.startswith("lora_")
+
+
+def with_adapters(params: PyTree, fresh: PyTree) -> PyTree:
+    """The params of a Bert with the adapters of `fresh`, which has the same layers and adapters besides."""
+    return {
+        name: value
+        if name.endswith("_lora")
+        else with_adapters(params[name], value)
+        if isinstance(value, dict)
+        else params[name]
+        for name, value in fresh.items()
+    }
+
+
+def merged(params: PyTree) -> PyTree:
+    """The params of a Bert without adapters that computes the same: each is added to the kernel that it is beside."""
+    found = {name: merged(value) if isinstance(value, dict) else value for name, value in params.items()}
+    for name in [name for name in found if name.endswith("_lora")]:
+        adapter, beside = found.pop(name), name.removesuffix("_lora")
+        kernel = found[beside]["kernel"] + adapter["lora_a"] @ adapter["lora_b"]
+        found[beside] = found[beside] | {"kernel": kernel}
+    return found
