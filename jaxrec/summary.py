@@ -193,7 +193,8 @@ def _interval(row: Mapping[str, Any]) -> tuple[float, float | None, float | None
 
 def _spread(name: str, result: Evaluation, ours: bool) -> Spread:
     k = result.ks[0]
-    return Spread(name, result[f"coverage@{k}"], result[f"popularity@{k}"], ours=ours)
+    miscalibration = result.means.get(f"miscalibration@{k}")
+    return Spread(name, result[f"coverage@{k}"], result[f"popularity@{k}"], ours, miscalibration)
 
 
 def _map_items(prepared: Prepared, vectors: np.ndarray) -> tuple[MapItem, ...]:

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from jaxrec.data.dataset import Dataset
+from jaxrec.data.features import Tags
 from jaxrec.data.holdout import Holdout, Part
 from jaxrec.data.interactions import Histories, Interactions
 from jaxrec.data.queries import asking_times
@@ -17,6 +18,8 @@ from jaxrec.evaluate.ranking import rank_users
 from jaxrec.evaluate.segments import Segments
 from jaxrec.ranker import Ranker, num_items
 
+MAX_TAGS = 256  # of a catalog whose lists are judged for calibration
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
@@ -25,7 +28,7 @@ class Judged:
     past: what is known when asked (train, and validation when testing); histories: the same by user.
     user_rows: int64 [users], those judged (see `Holdout.positives`), ascending; positives: int64 [users], how many each
     has. keys: int64 [positives], sorted: user position x items + item row. candidates: bool [items].
-    asked_at: UTC seconds of all users of the data set.
+    asked_at: UTC seconds of all users of the data set. tags: of the items.
     """
 
     part: Part
@@ -36,6 +39,7 @@ class Judged:
     keys: np.ndarray
     candidates: np.ndarray
     asked_at: np.ndarray
+    tags: Tags | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, holdout: Holdout, part: Part) -> "Judged":
@@ -54,7 +58,8 @@ class Judged:
         user_rows, positions, positives = np.unique(pairs // items, return_inverse=True, return_counts=True)
         keys = positions * items + pairs % items
         asked_at = asking_times(past, held, histories)
-        return cls(part, past, histories, user_rows, positives, keys, candidates, asked_at)
+        tags = dataset.catalog.tags if dataset.catalog is not None else None
+        return cls(part, past, histories, user_rows, positives, keys, candidates, asked_at, tags)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -80,6 +85,23 @@ class Judged:
         total = np.bincount(self.past.user_rows, self.share[self.past.item_rows], self.histories.num_users)
         return total[self.user_rows] / np.maximum(self.lengths, 1)
 
+    @cached_property
+    def item_tags(self) -> np.ndarray | None:
+        """Each item's tags as shares that add up to 1, float32 [items, tags]; None where there are none, or too many
+        to hold."""
+        if self.tags is None or not 0 < len(self.tags.names) <= MAX_TAGS:
+            return None
+        tags = self.tags.matrix()
+        return tags / np.maximum(tags.sum(axis=1, keepdims=True), 1.0)
+
+    @cached_property
+    def own_tags(self) -> np.ndarray:
+        """The same of what each judged user has, float64 [users, tags]; zeros where nothing is known."""
+        users, rows = self.past.user_rows, self.past.item_rows
+        count = self.histories.num_users
+        total = np.stack([np.bincount(users, tag[rows], count) for tag in self.item_tags.T], axis=1)[self.user_rows]
+        return total / np.maximum(total.sum(axis=1, keepdims=True), 1e-12)
+
     def hits(self, rows: np.ndarray) -> np.ndarray:
         """Whether each recommended item (int [users, k], -1 for none) is a positive: bool [users, k]."""
         keys = np.arange(len(rows))[:, None] * len(self.candidates) + rows
@@ -92,7 +114,7 @@ class Evaluation:
     """What a ranker scored, user by user.
 
     values: metric -> float64 [users] ("ndcg@10", "recall@10", ..., "novelty@10", "popularity@10", "popularity_lift@10";
-    "diversity@10" where the items have vectors).
+    "diversity@10" where the items have vectors, "miscalibration@10" where they have tags).
     totals: metric -> one number about all lists together ("coverage@10").
     item_values: "recall@10" among the positives of one item segment ("head", "tail", "warm", "cold"):
     (segment, metric) -> float64 [users], nan for a user without such positives.
@@ -243,6 +265,8 @@ def _judge(
         values[f"novelty@{k}"] = metrics.novelty(rows, judged.share, judged.num_known_users, k)
         values[f"popularity@{k}"] = metrics.popularity(rows, judged.share, k)
         values[f"popularity_lift@{k}"] = metrics.popularity_lift(rows, judged.share, judged.own_share, k)
+        if judged.item_tags is not None:
+            values[f"miscalibration@{k}"] = metrics.miscalibration(rows, judged.own_tags, judged.item_tags, k)
         if item_vectors is not None and item_vectors.shape[1]:
             values[f"diversity@{k}"] = metrics.diversity(rows, item_vectors, k)
     item_values, item_positives = {}, {}

@@ -128,6 +128,23 @@ def diversity(rows: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
     return found
 
 
+def miscalibration(
+    rows: np.ndarray, own: np.ndarray, shares: np.ndarray, k: int, smoothing: float = 0.01
+) -> np.ndarray:
+    """How far the tags of the top k are from the tags of what the user has, float64 [users]: KL(p || (1 - a) q + a p)
+    (Steck, "Calibrated Recommendations", RecSys 2018, eq. 4 to 6), in nats; 0 is a list that mirrors the user.
+
+    shares: float [items, tags], each item's tags, adding up to 1, zeros where it has none; own: float [users, tags],
+    p, the same of each user; nan where the user or the list has no tags.
+    """
+    shares = np.concatenate([shares, np.zeros_like(shares[:1])])  # the last row is that of -1, no item
+    listed = shares[rows[:, :k]].sum(axis=1, dtype=np.float64)
+    total = listed.sum(axis=1, keepdims=True)
+    mixed = (1 - smoothing) * listed / np.where(total > 0, total, 1.0) + smoothing * own
+    terms = np.where(own > 0, own * np.log(np.where(own > 0, own, 1.0) / np.where(mixed > 0, mixed, 1.0)), 0.0)
+    return np.where((total[:, 0] > 0) & (own.sum(axis=1) > 0), terms.sum(axis=1), np.nan)
+
+
 def _mean_of_top(rows: np.ndarray, values: np.ndarray, k: int) -> np.ndarray:
     top = rows[:, :k]
     there = top >= 0

@@ -50,12 +50,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Spread:
-    """coverage: share of the catalog recommended to anyone. popularity: mean share of users who know what is shown."""
+    """coverage: share of the catalog recommended to anyone. popularity: mean share of users who know what is shown.
+    miscalibration: how far the tags of lists are from those of what users have, None where there are no tags."""
 
     ranker: str
     coverage: float
     popularity: float
     ours: bool = False
+    miscalibration: float | None = None
 
 
 @dataclass(frozen=True)

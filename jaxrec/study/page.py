@@ -82,7 +82,7 @@ def drawings(table: Table) -> dict[str, Spec]:
     k = metric.partition("@")[2]
     costs = [(r["name"], max(r["fit_seconds"], 1e-3), cell[r["method"]]["mean"], r["method"] == best) for r in found]
     drawn["cost"] = charts.named_points(costs, "seconds to fit", label, log=True)
-    for kind in ("coverage", "novelty", "diversity"):
+    for kind in ("coverage", "novelty", "diversity", "miscalibration"):
         points = [
             (r["name"], c["mean"], cell[r["method"]]["mean"], r["method"] == best)
             for r in found

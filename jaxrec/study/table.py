@@ -15,7 +15,18 @@ from jaxrec.study.run import described
 from jaxrec.study.stored import Folder, Tested, Trial
 from jaxrec.study.study import Study, keyed, match
 
-KINDS = ("ndcg", "recall", "hit_rate", "mrr", "coverage", "novelty", "diversity", "popularity", "popularity_lift")
+KINDS = (
+    "ndcg",
+    "recall",
+    "hit_rate",
+    "mrr",
+    "coverage",
+    "novelty",
+    "diversity",
+    "miscalibration",
+    "popularity",
+    "popularity_lift",
+)
 Z = 1.96
 
 
@@ -178,8 +189,17 @@ def _spread(results: Sequence[Evaluation]) -> dict[str, float]:
 
 # --- to read -------------------------------------------------------------------------------------------------------
 
-LEFT_TO_THE_PAGE = ("options", "hit_rate", "mrr", "diversity", "popularity_lift", "score s", "peak GB")
-SHORT = ("ndcg", "recall", "hit_rate", "mrr", "coverage", "novelty", "diversity", "popularity_lift")
+LEFT_TO_THE_PAGE = (
+    "options",
+    "hit_rate",
+    "mrr",
+    "diversity",
+    "miscalibration",
+    "popularity_lift",
+    "score s",
+    "peak GB",
+)
+SHORT = ("ndcg", "recall", "hit_rate", "mrr", "coverage", "novelty", "diversity", "miscalibration", "popularity_lift")
 
 
 def columns(table: Mapping[str, Any]) -> list[str]:

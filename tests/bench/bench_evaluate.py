@@ -31,7 +31,7 @@ def million() -> tuple[SimpleNamespace, Holdout]:
     cuts = np.split(np.arange(len(log)), [int(0.8 * len(log)), int(0.9 * len(log))])
     everything = np.ones(ITEMS, bool)
     features = SimpleNamespace(values=np.zeros((USERS, 0), np.float32))
-    data = SimpleNamespace(num_users=USERS, num_items=ITEMS, users=SimpleNamespace(features=features))
+    data = SimpleNamespace(num_users=USERS, num_items=ITEMS, users=SimpleNamespace(features=features), catalog=None)
     parts = [log.take(cut) for cut in cuts]
     known = np.bincount(parts[0].user_rows, minlength=USERS) > 0
     return data, Holdout(*parts, everything, everything, known)

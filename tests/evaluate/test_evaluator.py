@@ -29,6 +29,7 @@ def dataset(users, items):
         users=SimpleNamespace(features=features),
         user_map=range(users),
         item_map=range(items),
+        catalog=None,
     )
 
 

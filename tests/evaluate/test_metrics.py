@@ -106,3 +106,13 @@ def test_diversity_is_the_mean_over_pairs():
         np.testing.assert_allclose(metrics.diversity(many, vectors, 3), np.tile(expected, 500), rtol=1e-5)
     finally:
         metrics.DIVERSITY_CELLS = kept
+
+
+def test_miscalibration_is_the_divergence_from_the_user_s_own_mix():
+    shares = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.0, 0.0]])
+    rows = np.array([[0, 1], [0, 0], [2, -1], [3, -1], [0, 1]])
+    own = np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.0, 0.0]])
+    found = metrics.miscalibration(rows, own, shares, 2, smoothing=0.1)
+    skewed = 0.5 * np.log(0.5 / 0.95) + 0.5 * np.log(0.5 / 0.05)
+    np.testing.assert_allclose(found, [0, skewed, 0, np.nan, np.nan], atol=1e-12)
+    assert metrics.miscalibration(rows[1:2], own[1:2], shares, 2) > skewed  # less smoothing, more divergence

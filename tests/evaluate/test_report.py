@@ -60,7 +60,7 @@ def example(text: str = "Toy Story (1995)", **changes) -> Report:
             Share("EASE", 0.31, 0.0345, 0.0),
             Share("signals", None, 0.0, 0.0),
         ),
-        spread=(Spread("EASE", 0.224, 0.331), Spread("Popular", 0.0, 0.5)),
+        spread=(Spread("EASE", 0.224, 0.331, miscalibration=0.777), Spread("Popular", 0.0, 0.5)),
         items=tuple(MapItem(x / 50, -x / 50, f"{text} {x}", f"{text} genre {x % 11}") for x in range(50)),
         cards=(Card(text, (text, "Fargo"), (Pick(1, text, (text,), f"because of {text}", 3.14159), Pick(2, "B"))),),
         profiles=(Profile(text, (Tag(text, 0.75, (text,)), Tag("War", -0.25), Tag("star trek", 0.1, kind="word"))),),
@@ -172,6 +172,7 @@ def test_the_parts_of_a_blend_stand_in_order_of_what_they_add():
     page = Page(to_html(example("b")))
     part = page.text[page.text.index("The parts of the blend") :]
     assert part.index("EASE") < part.index("signals") < part.index("a b")
+    assert "Miscalibration is how far" in page.text and "0.777" in page.text
     assert "+0.0345" in part and "-0.0012" in part and "0.310" in part
 
 
