@@ -97,7 +97,7 @@ def test_a_second_call_installs_nothing_and_says_nothing(clone):
 def test_what_is_installed_follows_pyproject_extras_and_the_place(clone):
     clone.python("3.13.0")
     clone.run("launch/start.sh")
-    assert clone.run("launch/test.sh", "-k", "a or b").stdout == "<-m><pytest><-k><a or b>"
+    assert clone.run("launch/test.sh", "-k", "a or b").stdout == "<-m><pytest><-n><2><--dist><loadfile><-k><a or b>"
     assert clone.called("pip install")[0].endswith("-e .[test]")
     with (clone.root / "pyproject.toml").open("a") as file:
         file.write("# newer\n")
@@ -164,7 +164,7 @@ def test_ci_passes_on_what_failed_and_ends_with_the_verdict(clone):
     clone.python("3.13.0")
     result = clone.run(".ci/run", "-x", PYTEST_EXIT="3")
     assert result.returncode == 3
-    assert result.stdout.splitlines()[-1] == "Tests: <-m><pytest><-x>"
+    assert result.stdout.splitlines()[-1] == "Tests: <-m><pytest><-n><2><--dist><loadfile><-x>"
     assert "No Python 3.12 here" in result.stdout
     assert clone.run(".ci/run").returncode == 0
 
