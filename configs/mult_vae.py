@@ -29,7 +29,7 @@ def get_config() -> Experiment:
         holdout=RandomPerUser(refit=True),
         method=Trained(
             label="Mult-VAE",
-            task=Rebuild(model=HistoryAutoencoder(hidden=400, latent=128)),
+            task=Rebuild(HistoryAutoencoder(hidden=400, latent=128), kl_weight=0.5),
             optimizer=AdamW(peak_learning_rate=2e-3, warmup_steps=50, weight_decay=0.0),
             train=Train(num_steps=600, batch_size_global=128, evaluate_every=50, checkpoint_every=200),
         ),

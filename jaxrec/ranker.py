@@ -102,27 +102,3 @@ def rank(ranker: Ranker, arrays: Arrays, query: Query, seen: Array, allowed: Arr
     """
     scores, rows = jax.lax.top_k(mask_scores(score_all(ranker, arrays, query), seen, allowed), k)
     return Ranking(scores, jnp.where(jnp.isneginf(scores), -1, rows).astype(jnp.int32))
-
-
-def history_matrix(history: jax.Array, num_items: int, weights: jax.Array | None = None) -> jax.Array:
-    """Histories as rows of the matrix: float32 [batch, num_items].
-
-    history: int32 [batch, length], -1 where padded; rows from num_items on (items added later) are left out.
-    weights: float32 [batch, length] or None for ones; of an item that stands twice, the larger weight counts.
-    """
-    weights = jnp.ones(history.shape, jnp.float32) if weights is None else weights
-    batch = jnp.arange(history.shape[0])[:, None]
-    rows = jnp.where(history < 0, num_items, history)
-    return jnp.zeros((history.shape[0], num_items), jnp.float32).at[batch, rows].max(weights, mode="drop")
-
-
-def recency(history: jax.Array, tau: float, base: float) -> jax.Array:
-    """base + exp(-rank / tau), float32 [batch, length]; rank 0 is the latest event. tau: in events."""
-    latest = (history >= 0).sum(axis=1, keepdims=True) - 1
-    rank = latest - jnp.arange(history.shape[1])[None, :]
-    return base + jnp.exp(-jnp.maximum(rank, 0) / tau)
-
-
-def weighted_history(history: jax.Array, num_items: int, tau: float | None, base: float) -> jax.Array:
-    """`history_matrix` weighed by `recency`, or by ones where tau is None: what a linear ranker is asked with."""
-    return history_matrix(history, num_items, None if tau is None else recency(history, tau, base))

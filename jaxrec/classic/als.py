@@ -11,8 +11,9 @@ import numpy as np
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.history_matrix import recency
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, recency
+from jaxrec.ranker import Arrays, PyTree, Query
 
 WIDTH = 64  # events gathered at a time of each row that is solved
 CELLS = 2**22  # of the normal matrices held at once: 16 MB

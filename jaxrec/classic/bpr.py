@@ -13,8 +13,9 @@ from jax import Array
 from jaxrec.classic.interaction_matrix import distinct_pairs, roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.history_matrix import history_matrix
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
+from jaxrec.ranker import Arrays, PyTree, Query
 
 USERS = 128  # in a batch
 POSITIVES = 16  # of each of them, each with a negative

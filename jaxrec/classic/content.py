@@ -11,8 +11,9 @@ from jaxrec.classic.interaction_matrix import roomy_history_length
 from jaxrec.classic.neighbours import score_by_neighbours
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.history_matrix import history_matrix
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
+from jaxrec.ranker import Arrays, PyTree, Query
 from jaxrec.similarity import all_nearest, nearest
 
 

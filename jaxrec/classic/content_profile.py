@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxrec.classic.interaction_matrix import roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.history_matrix import history_matrix
 from jaxrec.method import HERE, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
+from jaxrec.ranker import Arrays, PyTree, Query
 
 Distance = Literal["cosine", "euclidean", "dot"]
 

@@ -11,8 +11,9 @@ from jaxrec.classic.ease import Ease
 from jaxrec.classic.interaction_matrix import item_counts, roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.history_matrix import history_matrix
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, history_matrix
+from jaxrec.ranker import Arrays, PyTree, Query
 
 
 @dataclass(frozen=True)

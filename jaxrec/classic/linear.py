@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.errors import UserError
-from jaxrec.ranker import Arrays, PyTree, Query, weighted_history
+from jaxrec.history_matrix import weighted_history
+from jaxrec.ranker import Arrays, PyTree, Query
 
 
 @dataclass(frozen=True)

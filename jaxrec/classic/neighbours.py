@@ -18,8 +18,9 @@ from jaxrec.classic.interaction_matrix import (
     roomy_history_length,
 )
 from jaxrec.data.training import TrainingData
+from jaxrec.history_matrix import weighted_history
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, weighted_history
+from jaxrec.ranker import Arrays, PyTree, Query
 
 MAX_CELLS = 2**26  # of an item by item block: 256 MB
 

@@ -10,8 +10,9 @@ import numpy as np
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, rarity, roomy_history_length
 from jaxrec.classic.linear import check_size
 from jaxrec.data.training import TrainingData
+from jaxrec.history_matrix import weighted_history
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, weighted_history
+from jaxrec.ranker import Arrays, PyTree, Query
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,17 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from jaxrec.data.cuts import (
+    counted_ends,
+    cut_ends,
+    drawn,
+    items_of,
+    joined,
+    last_rows,
+    place_in_user,
+    random_parts,
+    timed,
+)
 from jaxrec.data.dataset import Dataset
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.leaks import (
@@ -17,7 +28,6 @@ from jaxrec.data.leaks import (
     check_user_time_order,
     pairs_of,
 )
-from jaxrec.data.timestamps import show
 from jaxrec.errors import DataError, UserError
 
 Part = Literal["valid", "test"]
@@ -51,13 +61,13 @@ class Holdout:
         return replace(self, train=train, valid=self.valid.take(np.zeros(0, np.int64)), valid_before=None)
 
     def _until_test(self) -> Interactions:
-        return _joined(self.train, self.valid_before, self.valid)
+        return joined(self.train, self.valid_before, self.valid)
 
     def history(self, part: Part = "test") -> Interactions:
         """What is known, and left out as seen, when `part` is judged: train, and for the test validation too."""
         if part == "valid":
-            return _joined(self.train, self.valid_before)
-        return _joined(self._until_test(), self.test_before)
+            return joined(self.train, self.valid_before)
+        return joined(self._until_test(), self.test_before)
 
     def candidates(self, part: Part = "test") -> np.ndarray:
         return self.valid_candidates if part == "valid" else self.test_candidates
@@ -105,11 +115,11 @@ class TimeCutoff:
     refit: bool = False
 
     def __call__(self, dataset: Dataset) -> Holdout:
-        log = _timed(dataset, "TimeCutoff")
-        first, second = _cuts(len(log), self.valid_fraction, self.test_fraction)
+        log = timed(dataset, "TimeCutoff")
+        first, second = cut_ends(len(log), self.valid_fraction, self.test_fraction)
         parts = log.take(np.arange(first)), log.take(np.arange(first, second)), log.take(np.arange(second, len(log)))
         check_time_order(parts)
-        warm = _items_of(parts[0], dataset)
+        warm = items_of(parts[0], dataset)
         return holdout_of(parts, warm, warm, dataset, "T")
 
 
@@ -122,10 +132,10 @@ class TimePerUser:
     refit: bool = False
 
     def __call__(self, dataset: Dataset) -> Holdout:
-        log = _timed(dataset, "TimePerUser")
+        log = timed(dataset, "TimePerUser")
         lengths = np.bincount(log.user_rows, minlength=dataset.num_users)
-        cuts = np.array([_counts(n, self.valid_fraction, self.test_fraction) for n in lengths], np.int64)
-        place = _place_in_user(log)
+        cuts = np.array([counted_ends(n, self.valid_fraction, self.test_fraction) for n in lengths], np.int64)
+        place = place_in_user(log)
         part = (place >= cuts[log.user_rows, 0]).astype(np.int8) + (place >= cuts[log.user_rows, 1])
         return _per_user(log, part, dataset, "TU")
 
@@ -143,7 +153,7 @@ class LeaveLastOut:
     def __call__(self, dataset: Dataset) -> Holdout:
         log = dataset.interactions.by_time()
         lengths = np.bincount(log.user_rows, minlength=dataset.num_users)[log.user_rows]
-        from_end = lengths - 1 - _place_in_user(log)
+        from_end = lengths - 1 - place_in_user(log)
         part = np.where(lengths < 3, 0, np.select([from_end == 0, from_end == 1], [2, 1], 0))
         return _per_user(log, part, dataset, "L")
 
@@ -164,15 +174,15 @@ class TimeLastOut:
     refit: bool = False
 
     def __call__(self, dataset: Dataset) -> Holdout:
-        log = _timed(dataset, "TimeLastOut")
+        log = timed(dataset, "TimeLastOut")
         moments = log.timestamps[
-            np.array(_cuts(len(log), self.valid_fraction, self.test_fraction)).clip(0, len(log) - 1)
+            np.array(cut_ends(len(log), self.valid_fraction, self.test_fraction)).clip(0, len(log) - 1)
         ]
         period = (log.timestamps >= moments[0]).astype(np.int8) + (log.timestamps >= moments[1])
         periods = [log.take(period == p) for p in range(3)]
         check_periods(periods)
-        (valid_before, valid), (test_before, test) = (_last_rows(part, dataset) for part in periods[1:])
-        everything = _in_log(dataset)
+        (valid_before, valid), (test_before, test) = (last_rows(part, dataset) for part in periods[1:])
+        everything = items_of(dataset.interactions, dataset)
         holdout = holdout_of((periods[0], valid, test), everything, everything, dataset, "G")
         return replace(holdout, valid_before=valid_before, test_before=test_before)
 
@@ -192,8 +202,8 @@ class RandomPerUser:
 
     def __call__(self, dataset: Dataset) -> Holdout:
         log = dataset.interactions
-        part = _random_parts(log, dataset, self.valid_fraction, self.test_fraction, np.random.RandomState(self.seed))
-        everything = _in_log(dataset)
+        part = random_parts(log, dataset, self.valid_fraction, self.test_fraction, np.random.RandomState(self.seed))
+        everything = items_of(dataset.interactions, dataset)
         parts = [log.take(part == p) for p in range(3)]
         check_disjoint(parts, dataset)
         return holdout_of(parts, everything, everything, dataset, "R")
@@ -217,25 +227,23 @@ class ColdItems:
     refit: bool = False
 
     def __call__(self, dataset: Dataset) -> Holdout:
-        log, everything = dataset.interactions, _in_log(dataset)
+        log, everything = dataset.interactions, items_of(dataset.interactions, dataset)
         counts = np.bincount(log.item_rows, minlength=dataset.num_items)
-        enough = np.flatnonzero(counts >= self.min_interactions)
-        enough = enough[np.argsort(dataset.item_map.take(enough).astype(str), kind="stable")]
-        drawn = np.random.RandomState(self.seed).permutation(enough)
+        enough = drawn(dataset.item_map, np.flatnonzero(counts >= self.min_interactions), self.seed)
         to_test = int(everything.sum() * self.test_fraction + 1e-9)
         to_valid = round(everything.sum() * self.valid_fraction)
-        if to_test + to_valid >= len(drawn) or not to_test:
+        if to_test + to_valid >= len(enough) or not to_test:
             raise DataError(
                 f"ColdItems needs more than {to_test + to_valid} items with {self.min_interactions} interactions, "
-                f"there are {len(drawn)}; lower holdout.test_fraction or holdout.min_interactions"
+                f"there are {len(enough)}; lower holdout.test_fraction or holdout.min_interactions"
             )
         cold = np.zeros((3, dataset.num_items), bool)
-        cold[2, drawn[:to_test]] = cold[1, drawn[to_test : to_test + to_valid]] = True
+        cold[2, enough[:to_test]] = cold[1, enough[to_test : to_test + to_valid]] = True
         part = np.select([cold[2][log.item_rows], cold[1][log.item_rows]], [2, 1], 0)
         if self.candidates == "all":
             warm = np.flatnonzero(part == 0)
             random = np.random.RandomState(self.seed)
-            part[warm] = _random_parts(log.take(warm), dataset, 0.1, 0.1, random)
+            part[warm] = random_parts(log.take(warm), dataset, 0.1, 0.1, random)
         parts = [log.take(part == p) for p in range(3)]
         check_cold_items(parts[0].then(parts[1]), cold[2], dataset)
         check_cold_items(parts[0], cold[1] | cold[2], dataset)
@@ -265,18 +273,16 @@ class ColdUsers:
             raise UserError(f"holdout.shown={self.shown}: a new user is known by 0 events or more")
         log = dataset.interactions.by_time()
         lengths = np.bincount(log.user_rows, minlength=dataset.num_users)
-        enough = np.flatnonzero(lengths > self.shown)
-        enough = enough[np.argsort(dataset.user_map.take(enough).astype(str), kind="stable")]
-        drawn = np.random.RandomState(self.seed).permutation(enough)
-        to_test, to_valid = (round(len(drawn) * share) for share in (self.test_fraction, self.valid_fraction))
+        enough = drawn(dataset.user_map, np.flatnonzero(lengths > self.shown), self.seed)
+        to_test, to_valid = (round(len(enough) * share) for share in (self.test_fraction, self.valid_fraction))
         kind = np.zeros(dataset.num_users, np.int8)
-        kind[drawn[:to_test]], kind[drawn[to_test : to_test + to_valid]] = 2, 1
-        part, known = kind[log.user_rows], _place_in_user(log) < self.shown
+        kind[enough[:to_test]], kind[enough[to_test : to_test + to_valid]] = 2, 1
+        part, known = kind[log.user_rows], place_in_user(log) < self.shown
         parts = [log.take((part == p) & (~known | (part == 0))) for p in range(3)]
         valid_before, test_before = (log.take((part == p) & known) for p in (1, 2))
         check_cold_users(parts[0], kind > 0, dataset)
         check_user_time_order((valid_before.then(test_before), parts[1], parts[2]), dataset)
-        everything = _in_log(dataset)
+        everything = items_of(dataset.interactions, dataset)
         holdout = holdout_of(parts, everything, everything, dataset, "U", anybody=True)
         return replace(holdout, valid_before=valid_before, test_before=test_before)
 
@@ -308,83 +314,10 @@ def holdout_of(
     return holdout
 
 
-def _timed(dataset: Dataset, rule: str) -> Interactions:
-    log = dataset.interactions.by_time()
-    if len(log) and log.timestamps[0] == log.timestamps[-1]:
-        what = "no timestamps" if log.timestamps[0] == 0 else f"one timestamp only, {show(log.timestamps[0])}"
-        raise DataError(
-            f"{rule} cuts by time, and the log has {what}. If a column holds them, say --map timestamp=THEIR_NAME; "
-            "if there are none, choose a holdout without time: --set holdout=RandomPerUser"
-        )
-    return log
-
-
-def _cuts(rows: int, valid: float, test: float) -> tuple[int, int]:
-    return int(rows * (1 - valid - test) + 1e-6), int(rows * (1 - test) + 1e-6)
-
-
-def _counts(rows: int, valid: float, test: float) -> tuple[int, int]:
-    """Ends of train and validation by RecBole's rule: int(ratio * n), the rest to train, one to an empty part."""
-    ends = [int(valid * rows + 1e-9), int(test * rows + 1e-9)]
-    train = rows - sum(ends)
-    for part, ratio in ((1, test), (0, valid)):
-        if train > 1 and 0 < ratio * rows < 1:
-            ends[part] += 1
-            train -= 1
-    return train, train + ends[0]
-
-
-def _random_parts(log: Interactions, dataset: Dataset, valid: float, test: float, random) -> np.ndarray:
-    """0, 1 or 2 per row."""
-    part = np.zeros(len(log), np.int8)
-    order = np.argsort(log.user_rows, kind="stable")
-    ends = np.cumsum(np.bincount(log.user_rows, minlength=dataset.num_users))
-    starts = np.concatenate([[0], ends[:-1]])
-    for user in np.argsort(dataset.user_map.take(np.arange(dataset.num_users)).astype(str), kind="stable"):
-        rows = random.permutation(order[starts[user] : ends[user]])
-        first, second = _counts(len(rows), valid, test)
-        part[rows[first:second]] = 1
-        part[rows[second:]] = 2
-    return part
-
-
 def _per_user(log: Interactions, part: np.ndarray, dataset: Dataset, name: str) -> Holdout:
     """A holdout whose rows are ordered within each user; checks pairs and each user's order in time."""
-    everything = _in_log(dataset)
+    everything = items_of(dataset.interactions, dataset)
     parts = [log.take(part == p) for p in range(3)]
     check_user_time_order(parts, dataset)
     check_disjoint(parts, dataset)
     return holdout_of(parts, everything, everything, dataset, name)
-
-
-def _last_rows(period: Interactions, dataset: Dataset) -> tuple[Interactions, Interactions]:
-    """(all that comes before, each user's last row); the period is sorted by time, and ties keep file order."""
-    lengths = np.bincount(period.user_rows, minlength=dataset.num_users)[period.user_rows]
-    last = _place_in_user(period) == lengths - 1
-    before, targets = period.take(~last), period.take(last)
-    check_user_time_order((before, before.take(np.zeros(0, np.int64)), targets), dataset)
-    return before, targets
-
-
-def _joined(*parts: Interactions | None) -> Interactions:
-    first, *rest = (part for part in parts if part is not None)
-    for part in rest:
-        first = first.then(part)
-    return first
-
-
-def _place_in_user(log: Interactions) -> np.ndarray:
-    """How many earlier rows of the same user there are, int64 [n]; log is sorted by time."""
-    order = np.argsort(log.user_rows, kind="stable")
-    users = log.user_rows[order]
-    place = np.empty(len(log), np.int64)
-    place[order] = np.arange(len(log)) - np.searchsorted(users, users)
-    return place
-
-
-def _items_of(log: Interactions, dataset: Dataset) -> np.ndarray:
-    return np.bincount(log.item_rows, minlength=dataset.num_items) > 0
-
-
-def _in_log(dataset: Dataset) -> np.ndarray:
-    return _items_of(dataset.interactions, dataset)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxrec.data.dataset import Dataset
+from jaxrec.data.ids import IdMap
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.timestamps import show
 from jaxrec.errors import DataError
@@ -66,21 +67,19 @@ def check_disjoint(parts: Sequence[Interactions], dataset: Dataset) -> None:
 
 def check_cold_items(train: Interactions, cold: np.ndarray, dataset: Dataset) -> None:
     """No item that is to be new stands in train. cold: bool [items]."""
-    leaked = np.unique(train.item_rows[cold[train.item_rows]])
-    if leaked.size:
-        first = dataset.item_map.ids[int(leaked[0])].as_py()
-        raise DataError(
-            f"the holdout leaks: {leaked.size} of {int(cold.sum())} items held out as new stand in train, "
-            f"first {first!r}"
-        )
+    _check_new("items", train.item_rows, cold, dataset.item_map)
 
 
 def check_cold_users(train: Interactions, cold: np.ndarray, dataset: Dataset) -> None:
     """No user who is to be new stands in train. cold: bool [users]."""
-    leaked = np.unique(train.user_rows[cold[train.user_rows]])
+    _check_new("users", train.user_rows, cold, dataset.user_map)
+
+
+def _check_new(what: str, trained: np.ndarray, new: np.ndarray, ids: IdMap) -> None:
+    leaked = np.unique(trained[new[trained]])
     if leaked.size:
-        first = dataset.user_map.ids[int(leaked[0])].as_py()
+        first = ids.ids[int(leaked[0])].as_py()
         raise DataError(
-            f"the holdout leaks: {leaked.size} of {int(cold.sum())} users held out as new stand in train, "
+            f"the holdout leaks: {leaked.size} of {int(new.sum())} {what} held out as new stand in train, "
             f"first {first!r}"
         )

@@ -1,6 +1,6 @@
 """What each part of a blend adds: how well it does when it has to do without."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 import jax
@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.hybrid.learning import fit, fit_further, judge
-from jaxrec.hybrid.lessons import Lessons
+from jaxrec.hybrid.lessons import Lessons, some_users
 from jaxrec.hybrid.ranker import Weights
 from jaxrec.hybrid.signals import NAMES
 from jaxrec.method import Method
 from jaxrec.ranker import Share
 
 USERS = 1_000
+PLAIN = (bool, int, float, str, type(None))
 SIGNALS = "popularity and recency"
 
 
@@ -33,10 +34,9 @@ def shares(
     the blend without it, whose weights are learned further so that its like may stand in. names, seconds: of the parts;
     strength, balance: as the blend was learned.
     """
-    order = np.random.default_rng(seed).permutation(len(lessons.context))[:USERS]
-    few = jax.device_put(jax.tree.map(lambda leaf: leaf[order], lessons))
-    teach = np.arange(len(order)) % 2 == 0
-    counted, held = jnp.asarray(teach, jnp.float32), ~teach if len(order) > 1 else teach
+    few = jax.device_put(some_users(lessons, USERS, seed))
+    teach = np.arange(len(few.context)) % 2 == 0
+    counted, held = jnp.asarray(teach, jnp.float32), ~teach if len(teach) > 1 else teach
 
     def reached(weights: Weights, lessons: Lessons) -> float:
         return float(np.asarray(judge(weights, lessons, balance))[held].mean())
@@ -53,15 +53,23 @@ def shares(
     return (*found, Share(SIGNALS, None, adds, 0.0))
 
 
-def told_apart(parts: Iterable[Method]) -> list[str]:
-    """Their names, with the options that are not the usual ones where two have one name."""
-    parts = list(parts)
-    names = [part.name for part in parts]
-    return [name if names.count(name) == 1 else _with_options(part) for name, part in zip(names, parts, strict=True)]
+def told_apart(parts: Sequence[Method]) -> list[str]:
+    """Their names; where several have one name with the plain options in which they differ, or else with a number."""
+    found: list[str] = []
+    for part in parts:
+        alike = [other for other in parts if other.name == part.name]
+        options = _differing(part, alike)
+        name = f"{part.name} ({', '.join(options)})" if options else part.name
+        same = sum(other == name or other.startswith(f"{name} #") for other in found)
+        found.append(f"{name} #{same + 1}" if same else name)
+    return found
 
 
-def _with_options(part: Method) -> str:
-    usual = type(part)()
-    own = {f.name: getattr(part, f.name) for f in fields(part)}
-    options = (f"{name} {value:g}" for name, value in own.items() if value != getattr(usual, name))
-    return f"{part.name} ({', '.join(options) or 'as usual'})"
+def _differing(part: Method, alike: Sequence[Method]) -> list[str]:
+    plain = [f.name for f in fields(part) if all(isinstance(getattr(other, f.name, None), PLAIN) for other in alike)]
+    varied = (name for name in plain if len({getattr(other, name, None) for other in alike}) > 1)
+    return [f"{name} {_short(getattr(part, name))}" for name in varied]
+
+
+def _short(value: bool | int | float | str | None) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -86,13 +86,16 @@ class Hybrid:
         return replace(self, parts=tuple(parts))
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> HybridRanker:
-        """Raises UserError where there are no parts, or all refuse the data; and what the parts raise otherwise."""
+        """Raises UserError where there are no parts, where all refuse the data, and for a balance that is no share; and
+        what the parts raise otherwise."""
+        if self.balance is not None and not 0 <= self.balance <= 1:
+            raise UserError(f"Hybrid.balance={self.balance:g} is a share, from 0 to 1; none weighs all alike")
         lessons, parts = self.lessons(data, setting)
         learned = learn(lessons, seed=setting.seed, balance=self.balance)
         _, rankers, seconds = self._fitted(parts, data, setting)
-        told = {"strength": learned.strength, "balance": self.balance, "seed": setting.seed}
-        worth = shares(lessons, told_apart(parts), seconds, **told)
-        return replace(_joined(rankers, data, learned.weights), shares=worth)
+        as_learned = {"strength": learned.strength, "balance": self.balance, "seed": setting.seed}
+        of_parts = shares(lessons, told_apart(parts), seconds, **as_learned)
+        return replace(_joined(rankers, data, learned.weights), shares=of_parts)
 
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
         """What the weights are learned from, of all inner folds together, and the parts that can be fitted."""

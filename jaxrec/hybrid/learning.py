@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrec.hybrid.lessons import Lessons
+from jaxrec.hybrid.lessons import Lessons, some_users
 from jaxrec.hybrid.ranker import NEW, Weights
 
 LIST = 10  # the length of list that is optimised
@@ -141,12 +141,11 @@ def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learn
     balance: None for NDCG as it is; else (1 - balance) NDCG of items that somebody has + balance NDCG of new ones, each
     beside its own ideal list.
     """
-    order = np.random.default_rng(seed).permutation(len(lessons.context))[:USERS_THAT_CHOOSE]
-    lessons, few = jax.device_put(lessons), jax.device_put(jax.tree.map(lambda leaf: leaf[order], lessons))
-    part = np.arange(len(order)) % PARTS_OF_USERS
+    lessons, few = jax.device_put(lessons), jax.device_put(some_users(lessons, USERS_THAT_CHOOSE, seed))
+    part = np.arange(len(few.context)) % PARTS_OF_USERS
     gains = []
     for strength in STRENGTHS:
-        values = np.zeros(len(order))
+        values = np.zeros(len(part))
         for left_out in range(PARTS_OF_USERS):
             weights = fit(few, jnp.asarray(part != left_out, jnp.float32), strength, balance)
             values[part == left_out] = np.asarray(judge(weights, few, balance))[part == left_out]

@@ -32,6 +32,12 @@ class Lessons(NamedTuple):
     allowed: jax.Array
 
 
+def some_users(lessons: Lessons, count: int, seed: int) -> Lessons:
+    """Those of up to `count` users, drawn at random and in random order."""
+    order = np.random.default_rng(seed).permutation(len(lessons.context))[:count]
+    return jax.tree.map(lambda leaf: leaf[order], lessons)
+
+
 def lessons_of(
     ranker: HybridRanker,
     dataset: Dataset,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -149,7 +149,7 @@ FAILURES = (UserError, DataError, DivergedError, MemoryError, FloatingPointError
 
 def search(work: Work, loaded: Loaded | None) -> Trial | str:
     """The best of the trials, the first of equals; or why there is none. loaded: None where all is done."""
-    trials, kept = work.folder.trials(), Kept()
+    trials, kept = work.folder.trials(), None
     while loaded is not None and len(trials) < work.study.trials:
         if len(trials) == 1 and trials[0].error and not trials[0].error.startswith(DIVERGED):
             break  # the method as given is refused, such as where there is no text
@@ -157,7 +157,7 @@ def search(work: Work, loaded: Loaded | None) -> Trial | str:
         options = propose(work.method, tried, work.study.trials, work.study.seed)
         if options is None:
             break
-        trial = _trial(work, loaded, options, len(trials), kept)
+        trial, kept = _trial(work, loaded, options, len(trials), kept)
         work.folder.add_trial(trial)
         trials.append(trial)
         _tell(work, trials)
@@ -171,23 +171,25 @@ def search(work: Work, loaded: Loaded | None) -> Trial | str:
 DIVERGED = "DivergedError"
 
 
-@dataclass
-class Kept:
-    """The best fit so far, where the next trials may only ask it in another way."""
+class Fitted(NamedTuple):
+    """The best fit so far: the next trials may only ask it in another way. method: see `as_fitted`."""
 
-    fit: Method | None = None
-    ranker: Ranker | None = None
-    value: float = -np.inf
+    method: Method
+    ranker: Ranker
+    value: float
 
 
-def _trial(work: Work, loaded: Loaded, options: dict[str, Any], number: int, kept: Kept) -> Trial:
+def _trial(
+    work: Work, loaded: Loaded, options: dict[str, Any], number: int, best: Fitted | None
+) -> tuple[Trial, Fitted | None]:
+    """The trial, and the best fit after it."""
     metric, k, began = work.study.metric, work.study.metric_k(), time.perf_counter()
     value = error = spread = None
     try:
         method = with_options(work.method, options)
-        fit = as_fitted(method) if asked_options(method) else None
-        if fit is not None and fit == kept.fit:
-            ranker = replace(kept.ranker, **asked_options(method))
+        asked = asked_options(method)
+        if asked and best is not None and best.method == as_fitted(method):
+            ranker = replace(best.ranker, **asked)
         else:
             ranker = method.fit(loaded.data, work.setting(f"trial-{number}"))
         result = loaded.judge(ranker, "valid", (min(k, loaded.data.dataset.num_items),), method.name)
@@ -197,14 +199,14 @@ def _trial(work: Work, loaded: Loaded, options: dict[str, Any], number: int, kep
             value, spread, error = None, None, f"{metric} is not a number"
         elif not np.isfinite(spread):
             spread = None
-        if fit is not None and value is not None and value > kept.value:
-            kept.fit, kept.ranker, kept.value = fit, ranker, value
+        if asked and value is not None and (best is None or value > best.value):
+            best = Fitted(as_fitted(method), ranker, value)
     except Preempted:
         raise
     except FAILURES as failure:
         error = f"{DIVERGED}: {_line(failure)}" if isinstance(failure, DivergedError) else _line(failure)
     gc.collect()
-    return Trial(number, options, value, spread, time.perf_counter() - began, error)
+    return Trial(number, options, value, spread, time.perf_counter() - began, error), best
 
 
 def _test(work: Work, loaded: Loaded, best: Trial, method: Method, chosen: str, seed: int) -> None:

@@ -105,10 +105,8 @@ def _beside(values: Between | tuple, value: Any, known: Sequence[Any], side: flo
                 yield _value(values, new)
 
 
-def _value(values: Between | tuple, place: float) -> Any:
+def _value(values: Between, place: float) -> float | int:
     """What stands at a place of the range, from 0 to 1; three digits are enough."""
-    if not isinstance(values, Between):
-        return values[min(int(place * len(values)), len(values) - 1)]
     low, high = values.low, values.high
     value = low * (high / low) ** place if values.log else low + (high - low) * place
     value = min(max(float(f"{value:.3g}"), low), high)

@@ -14,10 +14,11 @@ from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import gather_queries
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import DataError
+from jaxrec.history_matrix import history_matrix, weighted_history
 from jaxrec.losses.reconstruction import multinomial
 from jaxrec.method import Between, Ranges
 from jaxrec.models.history_autoencoder import HistoryAutoencoder
-from jaxrec.ranker import Arrays, Query, history_matrix, weighted_history
+from jaxrec.ranker import Arrays, Query
 from jaxrec.tasks.task import Sizes
 
 PyTree = Any
@@ -41,8 +42,7 @@ class HistorySource:
         return len(self.users)
 
     def gather(self, which: np.ndarray, rng: np.random.Generator) -> HistoryBatch:
-        nobody_asks_when = np.zeros(len(which))
-        return HistoryBatch(gather_queries(self.histories, self.users[which], self.length, nobody_asks_when).history)
+        return HistoryBatch(gather_queries(self.histories, self.users[which], self.length, asked_at=0).history)
 
 
 @dataclass(frozen=True)

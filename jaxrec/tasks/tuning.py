@@ -135,6 +135,10 @@ def tuned_for(task: Retrieval, encoder: Any, texts: Sequence[str]) -> Tuned | No
             "method.task.fine_tune trains the text that the item tower reads: it needs model.item.content, and "
             "model.item.use_neighbours=false and model.history.content=none, which read the frozen vectors"
         )
+    if task.fine_tune.lora_rank < 0:
+        raise UserError(
+            f"method.task.fine_tune.lora_rank={task.fine_tune.lora_rank}: a rank is 1 or more, 0 trains no adapters"
+        )
     tokens = encoder.tokenizer.tokenize(texts).ids
     if task.fine_tune.max_tokens < tokens.shape[1]:
         raise UserError(

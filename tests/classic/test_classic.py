@@ -17,7 +17,8 @@ from jaxrec.data.interactions import Histories, Interactions
 from jaxrec.data.queries import gather_queries
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
-from jaxrec.ranker import Query, history_matrix, num_items, score_all
+from jaxrec.history_matrix import history_matrix
+from jaxrec.ranker import Query, num_items, score_all
 
 USERS, ITEMS = 60, 25
 DATA = SimpleNamespace(num_users=USERS, num_items=ITEMS)

@@ -203,6 +203,8 @@ def test_new_users_are_known_by_their_first_events_alone():
     assert refitted == trained | valid and len(holdout.refit().positives()) == len(holdout.positives())
     nothing = ColdUsers(shown=0, valid_fraction=0.2, test_fraction=0.3)(data)
     assert len(nothing.test_before) == 0 and len(nothing.judged()) == 3
+    with pytest.raises(DataError, match="part of holdout U is empty: too few rows"):
+        ColdUsers(shown=6)(data)  # nobody has more
     with pytest.raises(UserError, match="shown=-1"):
         ColdUsers(shown=-1)(data)
     with pytest.raises(DataError, match="3 of 3 users held out as new stand in train"):

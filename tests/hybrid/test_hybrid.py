@@ -32,6 +32,8 @@ from jaxrec.method import Setting
 from jaxrec.ranker import Arrays, Query, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
+from jaxrec.train.loop import Train
+from jaxrec.train.trained import Trained
 
 PARTS = (Ease(l2=20.0), ItemNeighbours(k=20), Popular())
 
@@ -156,9 +158,18 @@ def test_the_part_that_knows_adds_most_and_its_twin_stands_in():
     assert abs(shares(lessons, ("a", "knows", "c", "d"), (1.0,) * 4, **told)[1].adds) < 0.05
 
 
-def test_parts_of_one_name_are_told_apart_by_their_options():
-    names = told_apart((Ease(), Ease(tau=4.0), Ease(l2=800.0, tau=4.0), Popular()))
-    assert names == ["EASE", "EASE-recency (tau 4)", "EASE-recency (l2 800, tau 4)", "Popular"]
+def test_parts_of_one_name_are_told_apart_by_the_options_in_which_they_differ():
+    names = told_apart((Ease(), Ease(tau=4.0), Ease(l2=800.0, tau=4.0), Ease(l2=800.0, tau=8.0), Popular()))
+    recency = [f"EASE-recency (l2 {l2}, tau {tau})" for l2, tau in ((200, 4), (800, 4), (800, 8))]
+    assert names == ["EASE", *recency, "Popular"]
+    trained = (Trained(), Trained(train=Train(num_steps=7)), Trained())  # told apart by no plain option
+    assert told_apart(trained) == ["Two-tower", "Two-tower #2", "Two-tower #3"]
+
+
+@pytest.mark.parametrize("balance", [-0.1, 1.5, float("nan")])
+def test_a_balance_that_is_no_share_is_refused(balance, fitted):
+    with pytest.raises(UserError, match="is a share, from 0 to 1"):
+        Hybrid(parts=PARTS, balance=balance).fit(fitted[0])
 
 
 def test_the_blend_is_no_worse_than_its_parts_on_what_it_has_not_seen(data, fitted):

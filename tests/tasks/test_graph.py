@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pyarrow as pa
 import pytest
+from on_meshes import gradients_on
 
 from jaxrec.data.batches import make_batches
 from jaxrec.data.dataset import Dataset, index_ids
@@ -17,10 +18,7 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import DataError, UserError
 from jaxrec.models.graphs.knowledge import KnowledgeTower
 from jaxrec.models.graphs.lightgcn import LightGCN
-from jaxrec.parallel.compile import compile_step
 from jaxrec.parallel.mesh import MeshShape
-from jaxrec.parallel.partition import PARAM_RULES
-from jaxrec.parallel.placement import place, place_batch, place_constants, to_host
 from jaxrec.ranker import Query, rank, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
@@ -29,9 +27,7 @@ from jaxrec.tasks.graph import GraphRetrieval
 from jaxrec.tasks.graph_table import facts_of, graph_of
 from jaxrec.tasks.retrieval import Bpr, FullSoftmax, InBatchSoftmax
 from jaxrec.tasks.task import Sizes, first_batch
-from jaxrec.train.optimizers import Optimizer
-from jaxrec.train.state import TrainState, state_shardings
-from jaxrec.train.step import init_key, make_step
+from jaxrec.train.step import init_key
 
 USERS, EACH = 40, 12
 ITEMS = 2 * EACH + 2  # the last two are new: nobody has them
@@ -104,28 +100,9 @@ def test_each_community_is_recommended_its_own(data, name, quick_compile):
         assert (scores.argmax(axis=1) == np.arange(USERS) % 2).all()
 
 
-KEEP_GRADIENTS = Optimizer(
-    optax.stateless(lambda updates, params: jax.tree.map(lambda g, p: g - p, updates, params)),
-    optax.constant_schedule(1.0),
-)
-"""The new parameters are the gradients."""
-
-
 def gradients(task: GraphRetrieval, data: TrainingData, shape: MeshShape):
-    mesh, constants, batch = shape.make(), task.constants(data), first_batch(task.source(data), 16)
-    params = jax.jit(task.init)(init_key(0), constants, batch)
-    state = to_host(TrainState.of(params, KEEP_GRADIENTS.transform))
-    shardings = state_shardings(state, mesh, PARAM_RULES)
-    placed = place_constants(constants, mesh, task.constant_rules)
-    step = compile_step(
-        make_step(task, KEEP_GRADIENTS, seed=0),
-        mesh,
-        shape.strategy,
-        state_shardings=shardings,
-        constant_shardings=jax.tree.map(lambda x: x.sharding, placed),
-    )
-    state, metrics = step(place(state, shardings, may_alias=False), placed, place_batch(batch, mesh, shape.strategy))
-    return to_host(state.params), to_host(metrics)
+    constants, batch = task.constants(data), first_batch(task.source(data), 16)
+    return gradients_on(shape, task, jax.jit(task.init)(init_key(0), constants, batch), constants, batch)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pyarrow as pa
 import pytest
+from on_meshes import gradients_on
 
 from jaxrec.data.dataset import index_ids
 from jaxrec.data.holdout import LeaveLastOut
@@ -21,28 +21,19 @@ from jaxrec.evaluate.evaluator import evaluate
 from jaxrec.evaluate.ranking import rank_users
 from jaxrec.method import Setting
 from jaxrec.models.sequence import SequenceModel
-from jaxrec.parallel.compile import compile_step
 from jaxrec.parallel.mesh import MeshShape
-from jaxrec.parallel.partition import PARAM_RULES
-from jaxrec.parallel.placement import place, place_batch, place_constants, to_host
 from jaxrec.ranker import Query, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.tasks.next_item import CatalogSoftmax, NextItem, SampledSoftmax
 from jaxrec.tasks.task import Sizes, first_batch
 from jaxrec.train.loop import Train
-from jaxrec.train.optimizers import AdamW, Optimizer
-from jaxrec.train.state import TrainState, state_shardings
-from jaxrec.train.step import init_key, make_step
+from jaxrec.train.optimizers import AdamW
+from jaxrec.train.step import init_key
 from jaxrec.train.trained import Trained
 
 ITEMS, USERS, STEP = 20, 120, 7
 SMALL = NextItem(SequenceModel(dim=16, blocks=1, length=12, dropout=0.0))
-KEEP_GRADIENTS = Optimizer(
-    optax.stateless(lambda updates, params: jax.tree.map(lambda g, p: g - p, updates, params)),
-    optax.constant_schedule(1.0),
-)
-"""The new parameters are the gradients."""
 
 
 @pytest.fixture(scope="module")
@@ -159,22 +150,10 @@ def test_sampling_estimates_the_sum_over_all():
 
 
 def gradients(task, known, shape: MeshShape):
-    mesh, constants = shape.make(), task.constants(known)
-    batch = first_batch(task.source(known), 16)
+    constants, batch = task.constants(known), first_batch(task.source(known), 16)
     params = jax.jit(task.init)(init_key(0), constants, batch)
     params = jax.tree.map(lambda p: p + 0.1 * jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), params)
-    state = to_host(TrainState.of(params, KEEP_GRADIENTS.transform))
-    shardings = state_shardings(state, mesh, PARAM_RULES)
-    constants = place_constants(constants, mesh, task.constant_rules)
-    step = compile_step(
-        make_step(task, KEEP_GRADIENTS, seed=0),
-        mesh,
-        shape.strategy,
-        state_shardings=shardings,
-        constant_shardings=jax.tree.map(lambda x: x.sharding, constants),
-    )
-    state, metrics = step(place(state, shardings, may_alias=False), constants, place_batch(batch, mesh, shape.strategy))
-    return to_host(state.params), to_host(metrics)
+    return gradients_on(shape, task, params, constants, batch)
 
 
 @pytest.mark.parametrize("loss", [CatalogSoftmax(), SampledSoftmax(12)], ids=["full", "sampled"])

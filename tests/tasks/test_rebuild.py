@@ -1,12 +1,14 @@
 """Mult-VAE: its loss is the formula, it finds what a taste holds, and it is exported as it is."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pytest
+from on_meshes import gradients_on
 
 from jaxrec.data.dataset import index_ids
 from jaxrec.data.interactions import Histories
@@ -16,13 +18,15 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import DataError
 from jaxrec.method import Setting
 from jaxrec.models.history_autoencoder import HistoryAutoencoder
+from jaxrec.parallel.mesh import MeshShape
 from jaxrec.ranker import Query, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
-from jaxrec.tasks.rebuild import HistoryBatch, Rebuild
-from jaxrec.tasks.task import Sizes
+from jaxrec.tasks.rebuild import Rebuild
+from jaxrec.tasks.task import Sizes, first_batch
 from jaxrec.train.loop import Train
 from jaxrec.train.optimizers import AdamW
+from jaxrec.train.step import init_key
 from jaxrec.train.trained import Trained
 
 USERS, EACH = 40, 12
@@ -99,7 +103,28 @@ def test_exported_is_in_process(ranker, data, tmp_path):
     np.testing.assert_allclose(found.score, scores[row, data.dataset.item_map.rows([found.item_id])[0]], rtol=1e-4)
 
 
+def gradients(task, data, shape: MeshShape):
+    constants, batch = task.constants(data), first_batch(task.source(data), 16)
+    return gradients_on(shape, task, jax.jit(task.init)(init_key(0), constants, batch), constants, batch)
+
+
+def test_gradients_are_equal_on_any_mesh(data):
+    task = replace(SMALL, model=replace(SMALL.model, dropout=0.0, variational=False))  # what is drawn is a device's own
+    expected, expected_metrics = gradients(task, data, MeshShape(data=1))
+    assert max(float(np.abs(g).max()) for g in jax.tree.leaves(expected)) > 1e-3
+    for shape in (MeshShape(), MeshShape(model=2), MeshShape(strategy="pmap")):
+        grads, metrics = gradients(task, data, shape)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=0), grads, expected)
+        np.testing.assert_allclose(metrics["loss"], expected_metrics["loss"], rtol=1e-6)
+
+
 def test_nothing_to_rebuild_is_said(data):
     with pytest.raises(DataError, match="nothing to rebuild"):
         SMALL.source(replace(data, train=data.train.take(np.zeros(0, int))))
-    assert isinstance(SMALL.shapes(Sizes(items=9), 4)[1], HistoryBatch)
+
+
+def test_shapes_are_those_of_the_data(data):
+    task = replace(SMALL, history_length=EACH - 1)
+    of = partial(jax.tree.map, lambda x: (x.shape, x.dtype))
+    constants, batch = task.shapes(Sizes(items=2 * EACH), 16)
+    assert of(constants) == of(task.constants(data)) and of(batch) == of(first_batch(task.source(data), 16))

@@ -6,9 +6,9 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import planted_tastes as planted
 import pytest
+from on_meshes import gradients_on
 
 from jaxrec.data.examples import Batch
 from jaxrec.models.profiles.autoencoder import Autoencoder
@@ -18,16 +18,10 @@ from jaxrec.models.profiles.transformer import Transformer
 from jaxrec.models.scorers.cosine import Cosine
 from jaxrec.models.scorers.euclidean import Euclidean
 from jaxrec.models.scorers.mlp import Mlp
-from jaxrec.parallel.compile import compile_step
 from jaxrec.parallel.mesh import MeshShape
-from jaxrec.parallel.partition import PARAM_RULES
-from jaxrec.parallel.placement import place, place_batch, place_constants, to_host
 from jaxrec.ranker import mask_scores, score_all
 from jaxrec.tasks.ranker import two_tower_ranker
-from jaxrec.tasks.retrieval import ITEM_RULES, Bce, Bpr, FullSoftmax, InBatchSoftmax, Retrieval
-from jaxrec.train.optimizers import Optimizer
-from jaxrec.train.state import TrainState, state_shardings
-from jaxrec.train.step import make_step
+from jaxrec.tasks.retrieval import Bce, Bpr, FullSoftmax, InBatchSoftmax, Retrieval
 
 D, ITEMS = planted.DIM, planted.ITEMS
 JOB = planted.job()
@@ -169,28 +163,8 @@ def test_parameters_do_not_depend_on_the_loss_or_the_batch():
     assert all(other == shapes[0] for other in shapes)
 
 
-KEEP_GRADIENTS = Optimizer(
-    optax.stateless(lambda updates, params: jax.tree.map(lambda g, p: g - p, updates, params)),
-    optax.constant_schedule(1.0),
-)
-"""The new parameters are the gradients."""
-
-
 def gradients(task, shape: MeshShape):
-    mesh = shape.make()
-    state = to_host(TrainState.of(random_params(task), KEEP_GRADIENTS.transform))
-    shardings = state_shardings(state, mesh, PARAM_RULES)
-    constants = place_constants(JOB.table, mesh, ITEM_RULES)
-    step = compile_step(
-        make_step(task, KEEP_GRADIENTS, seed=0),
-        mesh,
-        shape.strategy,
-        state_shardings=shardings,
-        constant_shardings=jax.tree.map(lambda x: x.sharding, constants),
-    )
-    placed = place(state, shardings, may_alias=False)
-    state, metrics = step(placed, constants, place_batch(batch(), mesh, shape.strategy))
-    return to_host(state.params), to_host(metrics)
+    return gradients_on(shape, task, random_params(task), JOB.table, batch())
 
 
 ALIKE = {  # every loss and every head, for items and for users

@@ -220,6 +220,11 @@ def test_the_encoder_learns_what_tells_the_tastes_apart():
 
 
 REFUSED = {
+    "a rank below 0": (
+        replace(plain_task(), fine_tune=FineTune(0, 8, lora_rank=-1)),
+        ENCODER,
+        "fine_tune.lora_rank=-1: a rank is 1 or more",
+    ),
     "no BERT": (plain_task(), BagOfWords().load(), "task.fine_tune needs a BERT encoder: set encoder to a TextEncoder"),
     "no encoder": (plain_task(), None, "task.fine_tune needs a BERT encoder"),
     "no content": (plain_task(content=None), ENCODER, "it needs model.item.content"),

@@ -3,28 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from on_meshes import gradients_on
 
 from jaxrec.data.examples import Batch
 from jaxrec.models.towers import ItemTable, ItemTower
 from jaxrec.models.two_tower import TwoTower
-from jaxrec.parallel.compile import compile_step
 from jaxrec.parallel.mesh import MeshShape
-from jaxrec.parallel.partition import PARAM_RULES
-from jaxrec.parallel.placement import place, place_batch, place_constants, to_host
-from jaxrec.tasks.retrieval import ITEM_RULES, FullSoftmax, InBatchSoftmax, Retrieval
-from jaxrec.train.optimizers import Optimizer
-from jaxrec.train.state import TrainState, state_shardings
-from jaxrec.train.step import init_key, make_step
+from jaxrec.tasks.retrieval import FullSoftmax, InBatchSoftmax, Retrieval
+from jaxrec.train.step import init_key
 
 ITEMS, BATCH, LENGTH, TARGETS, TEXT = 24, 16, 6, 3, 10
-
-KEEP_GRADIENTS = Optimizer(
-    optax.stateless(lambda updates, params: jax.tree.map(lambda g, p: g - p, updates, params)),
-    optax.constant_schedule(1.0),
-)
-"""The new parameters are the gradients."""
 
 
 def table() -> ItemTable:
@@ -55,23 +44,9 @@ def batch() -> Batch:
 
 
 def gradients(task, shape: MeshShape):
-    mesh = shape.make()
     params = jax.jit(task.init)(init_key(0), table(), batch())
     params = jax.tree.map(lambda p: p + 0.01 * jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), params)
-    state = to_host(TrainState.of(params, KEEP_GRADIENTS.transform))
-    shardings = state_shardings(state, mesh, PARAM_RULES)
-    constants = place_constants(table(), mesh, ITEM_RULES)
-    step = compile_step(
-        make_step(task, KEEP_GRADIENTS, seed=0),
-        mesh,
-        shape.strategy,
-        state_shardings=shardings,
-        constant_shardings=jax.tree.map(lambda x: x.sharding, constants),
-    )
-    state, metrics = step(
-        place(state, shardings, may_alias=False), constants, place_batch(batch(), mesh, shape.strategy)
-    )
-    return to_host(state.params), to_host(metrics)
+    return gradients_on(shape, task, params, table(), batch())
 
 
 @pytest.mark.parametrize("loss", [FullSoftmax(), InBatchSoftmax()], ids=["full", "in-batch"])

@@ -184,14 +184,10 @@ def _is_adapter(name: str) -> bool:
 
 def with_adapters(params: PyTree, fresh: PyTree) -> PyTree:
     """The params of a Bert with the adapters of `fresh`, which has the same layers and adapters besides."""
-    return {
-        name: value
-        if name.endswith("_lora")
-        else with_adapters(params[name], value)
-        if isinstance(value, dict)
-        else params[name]
-        for name, value in fresh.items()
+    found = {
+        name: with_adapters(value, fresh[name]) if isinstance(value, dict) else value for name, value in params.items()
     }
+    return found | {name: value for name, value in fresh.items() if name.endswith("_lora")}
 
 
 def merged(params: PyTree) -> PyTree:
