@@ -107,6 +107,16 @@ class Both:
         return self.parts[0].fit(data, setting.within("part0"))
 
 
+def test_what_reads_users_words_alone_goes_the_whole_way(tmp_path):
+    generated = ("source=jaxrec.data.sources.synthetic:Synthetic", "source.users=60", "source.items=60")
+    encoder = ("encoder=BagOfWords", "encoder.dim=32", "method=jaxrec.classic.user_ridge:UserRidge")
+    options = (word for option in (*generated, *encoder, "baselines=[]") for word in ("--set", option))
+    said = jaxrec("train", "--config", own_data.YOUR_DATA, "--workdir", tmp_path / "run", *options)
+    assert said.code == 0, said.err
+    asked = jaxrec("recommend", "--artifact", tmp_path / "run" / "artifact", "--user", "u007", "--k", 3, "--json")
+    assert asked.code == 0 and len(json.loads(asked.out)) == 3
+
+
 def test_what_is_trained_is_found_among_the_parts():
     config = load_config(own_data.YOUR_DATA)
     trained = config.method

@@ -42,7 +42,6 @@ class UserRidge:
     l2: float = 30.0
 
     ranges: ClassVar[Ranges] = {"l2": Between(1, 3_000, log=True)}
-    reads_text: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -20,18 +20,22 @@ from jaxrec.serve.recommender import Recommender
 USERS, ITEMS = 30, 8
 
 
-@pytest.fixture(scope="module")
-def data():
+def planted(**known):
     """Those of the north have even items, those of the south odd ones; all have i0. The last two users have nothing."""
     draw = np.random.default_rng(0)
     pairs = [(f"u{u:02}", f"i{i}") for u in range(USERS - 2) for i in range(ITEMS) if i == 0 or i % 2 == u % 2]
     pairs = [pair for pair in pairs if draw.random() < 0.8]
     users, items = (list(column) for column in zip(*pairs, strict=True))
-    people = pa.table({"user_id": [f"u{u:02}" for u in range(USERS)], "region": ["north", "south"] * (USERS // 2)})
+    people = pa.table({"user_id": [f"u{u:02}" for u in range(USERS)], **known})
     catalog = pa.table({"item_id": [f"i{i}" for i in range(ITEMS)], "title": [f"F {i}" for i in range(ITEMS)]})
     log = pa.table({"user_id": users, "item_id": items, "timestamp": np.arange(len(users))})
     made = index_ids(Tables(log, catalog, people, "planted"))
     return TrainingData(made, made.interactions)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return planted(region=["north", "south"] * (USERS // 2))
 
 
 def asked(data, rows):
@@ -74,10 +78,18 @@ def test_exported_is_in_process(data, tmp_path):
     np.testing.assert_allclose([item.score for item in found], scores[rows], atol=1e-6)
 
 
+def test_words_of_their_own_are_read_and_travel_with_the_artifact(tmp_path):
+    """Nothing is known of anybody but a vector of words, which tells the taste; the last two users have no history."""
+    words = np.eye(2, dtype=np.float32)[np.arange(USERS) % 2]
+    told = replace(planted(), user_text=words)
+    ranker = UserRidge(l2=1.0).fit(told)
+    export(ranker, told.dataset, tmp_path / "a", histories=Histories.of(told.train, USERS), user_text_vectors=words)
+    found = Recommender.load(tmp_path / "a").recommend("u29", k=4)
+    assert {item.item_id for item in found} <= {"i0", "i1", "i3", "i5", "i7"}  # all have i0, the south odd ones
+
+
 def test_refusals(data):
     with pytest.raises(UserError, match="above 0"):
         UserRidge(l2=0.0).fit(data)
-    nothing = replace(data.dataset.users.features, values=np.zeros((USERS, 0), np.float32))
-    bare = replace(data.dataset, users=replace(data.dataset.users, features=nothing))
     with pytest.raises(UserError, match="needs users' features or words"):
-        UserRidge().fit(replace(data, dataset=bare))
+        UserRidge().fit(planted())
