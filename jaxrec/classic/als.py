@@ -13,7 +13,7 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import recency
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, products
 
 WIDTH = 64  # events gathered at a time of each row that is solved
 CELLS = 2**22  # of the normal matrices held at once: 16 MB
@@ -56,7 +56,7 @@ class AlsRanker:
         return _solve(events, steps, batch, weights.sum(axis=1), vectors, shared["gram"], Penalty(**shared["penalty"]))
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return jnp.matmul(user, items["vector"].T, precision="highest")
+        return products(user, items["vector"])
 
     def user_profile(self, arrays: Arrays, query: Query) -> jax.Array:
         return self.user(arrays, query)

@@ -15,7 +15,7 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, products
 
 USERS = 128  # in a batch
 POSITIVES = 16  # of each of them, each with a negative
@@ -38,7 +38,7 @@ class BprRanker:
         return jnp.matmul(has, held, precision="highest") * length**-self.alpha
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> Array:
-        return jnp.matmul(user, items["factors"].T, precision="highest") + items["bias"][None, :]
+        return products(user, items["factors"]) + items["bias"][None, :]
 
 
 class Owned(NamedTuple):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxrec.classic.content_kernel import Content, ContentKernel, content_of, split_content, text_cosine
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.interaction_matrix import item_counts, roomy_history_length
+from jaxrec.classic.linear import history_products
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix
@@ -38,7 +39,7 @@ class ContentRidgeRanker:
         return held / jnp.maximum(held.sum(axis=1, keepdims=True), 1.0) ** self.damping
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return jnp.matmul(user, items["weights"].T, precision="highest") + items["bias"][None, :]
+        return history_products(user, items["weights"]) + items["bias"][None, :]
 
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array | None = None) -> PyTree:
         """What `arrays.items` holds, for new items: text float32 [n, dim], unit vectors; features [n, features]."""

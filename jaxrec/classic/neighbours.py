@@ -23,19 +23,28 @@ from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
 
 MAX_CELLS = 2**26  # of an item by item block: 256 MB
+FEW = 8  # askers, up to which looking up is quicker than a matrix
 
 
 def score_by_neighbours(neighbours: jax.Array, weights: jax.Array, held: jax.Array) -> jax.Array:
     """sum over the neighbours j of item i of weight_ij x held_uj, float32 [batch, block].
 
     neighbours: int32 [block, n], distinct in a row; weights: float32 [block, n]; held: float32 [batch, items].
-    A small block is made dense and multiplied, a large one gathers one neighbour at a time: the sums are the same.
+    For many askers a small block is made dense and multiplied, for few its neighbours are looked up; a large block
+    gathers one neighbour at a time. The sums are the same.
     """
     block, count = neighbours.shape
     items = held.shape[1]
     if block * items <= MAX_CELLS:
-        dense = jnp.zeros((block, items), jnp.float32).at[jnp.arange(block)[:, None], neighbours].set(weights)
-        return jnp.matmul(held, dense.T, precision="highest")
+
+        def multiplied() -> jax.Array:
+            dense = jnp.zeros((block, items), jnp.float32).at[jnp.arange(block)[:, None], neighbours].set(weights)
+            return jnp.matmul(held, dense.T, precision="highest")
+
+        def looked_up() -> jax.Array:  # one asker at a time: several at once are no quicker, but gathered slowly
+            return jax.lax.map(lambda own: (weights * own[neighbours]).sum(axis=-1), held)
+
+        return jax.lax.cond(jnp.asarray(held.shape[0]) <= FEW, looked_up, multiplied)
 
     def add(n: jax.Array, total: jax.Array) -> jax.Array:
         return total + weights[None, :, n] * held[:, neighbours[:, n]]

@@ -11,7 +11,7 @@ from jaxrec.classic.interaction_matrix import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, products
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class UserRidgeRanker:
         return jnp.where(told, known - arrays.shared["mean"][None, :], 0.0)
 
     def score(self, shared: PyTree, items: PyTree, user: jax.Array) -> jax.Array:
-        return jnp.matmul(user, items["weights"].T, precision="highest") + items["share"][None, :]
+        return products(user, items["weights"]) + items["share"][None, :]
 
 
 @dataclass(frozen=True)

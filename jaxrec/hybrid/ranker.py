@@ -62,15 +62,23 @@ class HybridRanker:
         found: list[PyTree] = []
         for part, store in zip(self.parts, self.stores, strict=True):
             own = Arrays(arrays.shared["parts"][store], arrays.items["parts"][store])
-            found.append(part.user(own, latest(_after(query, found), part.history_length)))
+            known = _after(query, found)
+            if part.history_length < self.history_length:
+                known = latest(known, part.history_length)
+            found.append(part.user(own, known))
         return tuple(found)
 
     def part_scores(self, shared: PyTree, items: PyTree, asked: tuple[PyTree, ...]) -> list[jax.Array]:
-        """Each part's own scores, float32 [batch, block]."""
-        return [
-            part.score(shared["parts"][store], items[store], user)
-            for part, store, user in zip(self.parts, self.stores, asked, strict=True)
-        ]
+        """Each part's own scores, float32 [batch, block]; parts of one store are asked at once, so that it is read
+        once."""
+        found: dict[int, jax.Array] = {}
+        for store in dict.fromkeys(self.stores):
+            alike = [p for p, own in enumerate(self.stores) if own == store]
+            users = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(asked[p] for p in alike))
+            scores = self.parts[alike[0]].score(shared["parts"][store], items[store], users)
+            # one product, then what is done with it: see `jaxrec.ranker.products`
+            found |= zip(alike, jnp.split(jax.lax.optimization_barrier(scores), len(alike)), strict=True)
+        return [found[p] for p in range(len(self.parts))]
 
     def spread(self, shared: PyTree, asked: tuple[PyTree, ...]) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of each part's scores over the probe, float32 [batch, parts]."""

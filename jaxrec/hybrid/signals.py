@@ -47,14 +47,14 @@ def context(query: Query) -> jax.Array:
 
 
 def latest(query: Query, length: int) -> Query:
-    """The query with its last `length` events alone, for a part that reads no more; padding stays at the end."""
-    width = query.history.shape[1]
-    if width <= length:
-        return query
+    """The query with its last `length` events alone, for a part that reads no more; padding stays at the end.
+
+    No branch on the width of the query: it is not known where a function for all widths is exported.
+    """
     count = (query.history >= 0).sum(axis=1, keepdims=True)
     at = jnp.maximum(count - length, 0) + jnp.arange(length)[None, :]
     there = at < count
-    at = jnp.minimum(at, width - 1)
+    at = jnp.minimum(at, query.history.shape[1] - 1)
 
     def pick(values: jax.Array, missing: float) -> jax.Array:
         return jnp.where(there, jnp.take_along_axis(values, at, axis=1), missing).astype(values.dtype)

@@ -15,7 +15,7 @@ from jaxrec.errors import DataError, UserError
 from jaxrec.method import Between, Ranges
 from jaxrec.models.graphs.knowledge import Facts
 from jaxrec.models.graphs.lightgcn import Graph, LightGCN, Vectors
-from jaxrec.ranker import Arrays, Query
+from jaxrec.ranker import Arrays, Query, products
 from jaxrec.tasks.graph_table import SMALL_GRAPH, graph_of
 from jaxrec.tasks.retrieval import Bce, Bpr, FullSoftmax, InBatchSoftmax
 from jaxrec.tasks.task import Sizes
@@ -63,7 +63,7 @@ class GraphRanker:
         return read_history(query.history, arrays.items["read"])
 
     def score(self, shared: PyTree, items: PyTree, user: Array) -> Array:
-        return jnp.matmul(user, items["vector"].T, precision="highest")
+        return products(user, items["vector"])
 
     def user_profile(self, arrays: Arrays, query: Query) -> Array:
         """The asker's vector [batch, dim]."""
