@@ -184,6 +184,7 @@ def export_ranker(
         encoder=encoder,
         item_text=encoder.dim if encoder else 0 if said else None,
         user_text_vectors=prepared.user_text if listens else None,
+        item_text_vectors=prepared.text if own is None else None,
         name=name,
         metrics=metrics,
         experiment=json.loads(to_json(prepared.experiment)),

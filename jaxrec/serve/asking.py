@@ -2,17 +2,32 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from jaxrec.data.ids import NO_ROW, IdMap
 from jaxrec.data.interactions import Histories, Interactions
+from jaxrec.data.queries import QueryArrays
 from jaxrec.errors import UserError
 from jaxrec.serve.functions import ArtifactWarning
 
 Event = str | tuple[str, float] | tuple[str, float, int]
+
+
+class Asked(NamedTuple):
+    """What one asker asks. query: fields [1, ...]; seen: int32 [1, any], never answered, -1 for padding; allowed: bool
+    [items], of the ranker's arrays."""
+
+    query: QueryArrays
+    seen: np.ndarray
+    allowed: np.ndarray
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an event to go by."""
+        return bool((self.query.history >= 0).any())
 
 
 def known_rows(items: IdMap, ids: Sequence[str] | pa.Array, what: str) -> tuple[np.ndarray, np.ndarray]:

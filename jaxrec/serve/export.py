@@ -38,6 +38,7 @@ def export(
     item_text: int | None = None,
     user_text: int = 0,
     user_text_vectors: np.ndarray | None = None,
+    item_text_vectors: np.ndarray | None = None,
     name: str = "jaxrec",
     metrics: Mapping[str, Any] | None = None,
     experiment: Mapping[str, Any] | None = None,
@@ -52,6 +53,7 @@ def export(
     the encoder's; without both the artifact places no new items.
     user_text: width of Query.text that the ranker reads, 0 for none.
     user_text_vectors: float32 [users, user_text], where users have words of their own.
+    item_text_vectors: float32 [items, dim], as the encoder reads the items' texts: what a sentence is compared with.
     metrics, experiment: JSON-able, written as they are. k_max: the longest list that may be asked for, by default
     min(items, 100). asked_at: UTC seconds from which ages count, by default the newest event of `histories`.
     Sharded arrays are gathered; with several processes all must call, and the first one writes.
@@ -82,6 +84,8 @@ def export(
     arrays = {"shared": shared, "items": rows}
     if encoder is not None:
         functions = functions | {"encode_text": lower_encoder(encoder)}
+        if item_text_vectors is not None and item_text_vectors.shape[1] == encoder.dim:
+            arrays["item_texts"] = {"vectors": np.asarray(item_text_vectors, np.float32)}
         arrays["encoder"] = {n: gathered(leaf) for n, leaf in named_leaves(encoder.params).items()}
     if asked_at is None:
         asked_at = int(histories.timestamps.max(initial=0)) if histories is not None else 0

@@ -33,6 +33,16 @@ def power_of_two(n: int, least: int = 1) -> int:
     return 1 << max(n - 1, least - 1, 0).bit_length()
 
 
+def width_of(n: int) -> int:
+    """The width that n events are padded to: 16 times a power of four, so that few programs serve all lengths."""
+    return max(16, 4 ** ((power_of_two(n).bit_length()) // 2))
+
+
+def padded_row(rows: np.ndarray) -> np.ndarray:
+    """Item rows as int32 [1, width], padded with -1."""
+    return np.pad(rows.astype(np.int32), (0, width_of(len(rows)) - len(rows)), constant_values=-1)[None]
+
+
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """shared, items: the ranker's arrays by name, on the device. users: None where the artifact keeps none."""
@@ -80,19 +90,19 @@ class Loaded:
         """The query of histories' users `rows` (-1 for padding); features, text: float32 [histories' users, width]."""
         length = self.manifest.history_length
         if self.manifest.any_history:
-            length = min(length, power_of_two(int(histories.lengths.max(initial=0)), 16))
+            length = min(length, width_of(int(histories.lengths.max(initial=0))))
         return gather_queries(histories, rows, length, at, features, text)
 
     def seen(self, histories: Histories, rows: np.ndarray) -> np.ndarray:
-        """All item rows of histories' users `rows`, int32 [n, width], -1 for padding; the width is a power of two."""
+        """All item rows of histories' users `rows`, int32 [n, width], -1 for padding."""
         longest = int(histories.lengths[rows[rows >= 0]].max(initial=0))
-        return gather_queries(histories, rows, power_of_two(longest, 16), 0).history
+        return gather_queries(histories, rows, width_of(longest), 0).history
 
     def allowed(self, rows: np.ndarray | None) -> np.ndarray:
-        """bool [items]: these rows, or all."""
-        allowed = np.full(len(self.catalog), rows is None)
-        if rows is not None:
-            allowed[rows] = True
+        """bool [items of the arrays]: these rows, or all of the catalog."""
+        allowed = np.zeros(len(next(iter(self.items.values()))), bool)
+        allowed[: len(self.catalog) if rows is None else 0] = True
+        allowed[rows if rows is not None else slice(0)] = True
         return allowed
 
     def rank(self, query: QueryArrays, seen: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,6 +139,18 @@ class Loaded:
         if not (np.diff(tags.offsets) == 0).any() or self.likely_tags is None:
             return tags
         return self.likely_tags.filled(tags, self.item_vectors)
+
+    @cached_property
+    def text_vectors(self) -> np.ndarray | None:
+        """Unit vectors of the items' texts, float32 [items, text_dim], zero where nothing is known; None without a text
+        encoder. Those that the artifact keeps are read, others are made now."""
+        if "encode_text" not in self.functions:
+            return None
+        name, kept = "item_texts.safetensors", np.zeros((0, self.manifest.text_dim), np.float32)
+        if name in self.manifest.files:
+            kept = np.array(read_tensors(self.files.unchanged(name))["vectors"])
+        later = self.catalog.texts.slice(len(kept)).to_pylist()
+        return np.concatenate([kept, self.encode_text([text or "" for text in later])]) if later else kept
 
     @cached_property
     def item_features(self) -> FeatureEncoder:

@@ -1,5 +1,7 @@
 """Items that training never saw, placed by the item tower from their text and features."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +16,8 @@ BATCH = 1_024
 
 
 def new_items(loaded: Loaded, table: pa.Table, text_vectors: np.ndarray | None) -> tuple[Named, StoredItems]:
-    """(the items' arrays, the catalog), both with the rows of `table` appended.
+    """(the items' arrays, the catalog), both with the rows of `table` behind those of the catalog; the arrays grow only
+    where they have no room left, see `with_room`.
 
     The same encoder that made the training catalog's titles, texts, tags and features reads the table.
     text_vectors: float32 [rows, item_text] in place of the artifact's own encoder; they are brought to length 1.
@@ -37,12 +40,14 @@ def new_items(loaded: Loaded, table: pa.Table, text_vectors: np.ndarray | None) 
         padded = power_of_two(size)
         rows = embed(loaded.shared, _padded(text[here], padded), _padded(features[here], padded))
         blocks.append({name: np.asarray(leaf)[:size] for name, leaf in rows.items()})
-    items = {
-        name: _appended(name, leaf, [block[name] for block in blocks if name in block])
-        for name, leaf in loaded.items.items()
-    }
+    missing = next((name for name in loaded.items if name not in blocks[0]), None)
+    if missing is not None:
+        raise DataError(f"the item tower of this artifact makes no {missing!r}: export it again")
+    fresh = {name: np.concatenate([block[name] for block in blocks]) for name in loaded.items}
+    items, first = with_room(loaded.items, len(loaded.catalog) + len(ids)), len(loaded.catalog)
+    items = {name: _written(leaf, jnp.asarray(fresh[name], leaf.dtype), first) for name, leaf in items.items()}
     words = find_keywords(texts, loaded.catalog.words.names)
-    return items, loaded.catalog.extended(ids, titles.cast(pa.string()), tags, words)
+    return items, loaded.catalog.extended(ids, titles.cast(pa.string()), texts.cast(pa.string()), tags, words)
 
 
 def _ids(loaded: Loaded, table: pa.Table) -> pa.Array:
@@ -83,9 +88,13 @@ def _padded(rows: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def _appended(name: str, leaf, rows: list[np.ndarray]) -> np.ndarray:
-    if not rows:
-        raise DataError(f"the item tower of this artifact makes no {name!r}: export it again")
-    import jax.numpy as jnp
+def with_room(items: Named, rows: int) -> Named:
+    """The arrays with at least so many rows: zeros behind their own, for items to come. While there is room, shapes
+    stay as they are, and with them the compiled programs."""
+    more = max(0, rows - len(next(iter(items.values()))))
+    return {name: jnp.pad(leaf, [(0, more), *[(0, 0)] * (leaf.ndim - 1)]) for name, leaf in items.items()}
 
-    return jnp.concatenate([leaf, *(jnp.asarray(row, leaf.dtype) for row in rows)])
+
+@jax.jit
+def _written(leaf: jax.Array, rows: jax.Array, first: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(leaf, rows, first, axis=0)

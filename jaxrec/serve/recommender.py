@@ -13,12 +13,12 @@ from jaxrec.data.interactions import Histories
 from jaxrec.data.text_vectors import says_anything
 from jaxrec.errors import UserError
 from jaxrec.serve.artifact import Manifest
-from jaxrec.serve.asking import Event, events, feature_row, known_rows, of_user
+from jaxrec.serve.asking import Asked, Event, events, feature_row, known_rows, of_user
 from jaxrec.serve.bulk import answer_table, read_askers
 from jaxrec.serve.explain import Reason, leave_one_out, reasons
 from jaxrec.serve.functions import ArtifactWarning
-from jaxrec.serve.loaded import MAX_SCORES, Loaded, power_of_two
-from jaxrec.serve.new_items import new_items
+from jaxrec.serve.loaded import MAX_SCORES, Loaded, padded_row, power_of_two
+from jaxrec.serve.new_items import new_items, with_room
 from jaxrec.serve.profiles import Profile, item_profile, user_profile
 
 NEIGHBOURS = 20
@@ -83,28 +83,50 @@ class Recommender:
         Raises UserError for an unknown user, for an asker of whom nothing is known, for a k above the artifact's k_max,
         and for words where it reads none.
         """
-        loaded, ids = self.loaded, self.loaded.catalog.ids
         self._check(k)
-        at = self.manifest.asked_at if at is None else at
-        mine = self._events(user, history, at)
-        one = np.zeros(1, np.int64)
-        query = loaded.query(mine, one, at, *self._about(user, features, text))
+        asked = self.asked(
+            user,
+            history,
+            candidates=candidates,
+            exclude=exclude,
+            exclude_seen=exclude_seen,
+            features=features,
+            text=text,
+            at=at,
+        )
         told = user is not None or says_anything(text) or any(v is not None for v in (features or {}).values())
-        if not told and not mine.lengths[0]:
+        if not told and not asked.known:
             raise UserError(self._nothing_known(history))
-        seen = loaded.seen(mine, one) if exclude_seen else np.full((1, 16), -1, np.int32)
-        if len(exclude):
-            never = known_rows(ids, exclude, "exclude")[0]
-            padded = np.full((1, power_of_two(len(never), 16)), -1, np.int32)
-            padded[0, : len(never)] = never
-            seen = np.concatenate([seen, padded], axis=1)
-        scores, rows = loaded.rank(query, seen, self._allowed(candidates))
+        scores, rows = self.loaded.rank(*asked)
         rows = rows[0, :k][rows[0, :k] >= 0]
-        why = [None] * len(rows)
-        if explain and len(rows):
-            effects = leave_one_out(loaded.score_rows, query, rows)
-            why = reasons(loaded.catalog, rows, effects, liked_from=self.manifest.default_weight)
-        return self._listed(rows, scores[0], why)
+        return self.listed(rows, scores[0], self.why(asked, rows) if explain else None)
+
+    def asked(
+        self,
+        user: str | None = None,
+        history: Sequence[Event] | None = None,
+        *,
+        candidates: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool = True,
+        features: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        at: int | None = None,
+    ) -> Asked:
+        """The question of one asker as arrays; options and errors as of `recommend`, but nobody need be known."""
+        at = self.manifest.asked_at if at is None else at
+        mine, one = self._events(user, history, at), np.zeros(1, np.int64)
+        query = self.loaded.query(mine, one, at, *self._about(user, features, text))
+        never = known_rows(self.loaded.catalog.ids, exclude, "exclude")[0] if len(exclude) else np.zeros(0, np.int32)
+        had = mine.item_rows if exclude_seen else mine.item_rows[:0]
+        return Asked(query, padded_row(np.concatenate([had, never])), self._allowed(candidates))
+
+    def why(self, asked: Asked, rows: np.ndarray) -> list[Reason]:
+        """The reason of each of these item rows, int32 [r], for the asker."""
+        if not len(rows):
+            return []
+        effects = leave_one_out(self.loaded.score_rows, asked.query, rows)
+        return reasons(self.loaded.catalog, rows, effects, liked_from=self.manifest.default_weight)
 
     def recommend_many(
         self,
@@ -152,7 +174,7 @@ class Recommender:
         recommends to somebody who knows this item alone."""
         self._check(k)
         rows, scores = self._neighbours(self._item(item_id), k)
-        return self._listed(rows, scores, [None] * len(rows))
+        return self.listed(rows, scores)
 
     def profile(
         self, user: str | None = None, item: str | None = None, history: Sequence[Event] | None = None, *, top: int = 10
@@ -174,13 +196,22 @@ class Recommender:
         return user_profile(loaded.catalog, user, mine, loaded.user_vector(query), top, loaded.profile_tags)
 
     def with_new_items(self, table: pa.Table, text_vectors: np.ndarray | None = None) -> "Recommender":
-        """A recommender that ranks these items too. table: item_id and any columns that the catalog had.
+        """A recommender that ranks these items too. table: item_id and any columns that the catalog had. `with_room`
+        keeps its programs from being compiled anew.
 
         text_vectors: float32 [rows, dim] in place of the artifact's own text encoder.
         Raises DataError for an id that is known already or stands twice, UserError where the ranker cannot place them.
         """
         items, catalog = new_items(self.loaded, table, text_vectors)
         return Recommender(replace(self.loaded, items=items, catalog=catalog))
+
+    def with_room(self, more: int) -> "Recommender":
+        """The same with room for so many items more, where its functions take them and it can place them."""
+        loaded, rows = self.loaded, len(self.loaded.catalog) + more
+        most = self.manifest.max_items
+        if "embed_items" not in loaded.functions or (most is not None and rows > most):
+            return self
+        return Recommender(replace(loaded, items=with_room(loaded.items, rows)))
 
     def _check(self, k: int) -> None:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
@@ -289,12 +320,14 @@ class Recommender:
         cosine = (
             vectors @ vectors[row] / np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(vectors[row]), 1e-12)
         )
+        cosine = cosine[: len(self.loaded.catalog)]  # no room for items to come
         cosine[row] = -np.inf
         rows = np.argsort(-cosine, kind="stable")[: min(k, len(cosine) - 1)]
         return rows, cosine[rows]
 
-    def _listed(self, rows: np.ndarray, scores: np.ndarray, why: Sequence[Reason | None]) -> list[Recommendation]:
-        catalog = self.loaded.catalog
+    def listed(self, rows: np.ndarray, scores: np.ndarray, why: Sequence[Reason] | None = None) -> list[Recommendation]:
+        """Item rows and their scores, best first, as an answer."""
+        catalog, why = self.loaded.catalog, why or [None] * len(rows)
         return [
             Recommendation(catalog.id(row), catalog.title(row), float(score), rank, reason, tuple(catalog.tags.of(row)))
             for rank, (row, score, reason) in enumerate(zip(rows, scores, why, strict=False), start=1)

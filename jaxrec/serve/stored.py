@@ -20,22 +20,25 @@ from jaxrec.serve.tag_profiles import base_rates
 class StoredItems:
     """Aligned with the item rows. popularity: int64, events known at export, 0 for items added later.
 
-    tags: of the catalog. words: keywords of the texts, see `jaxrec.data.words`; none in an artifact without them.
+    texts: what the encoder reads. tags: of the catalog. words: keywords of the texts, see `jaxrec.data.words`; none in
+    an artifact without them.
     """
 
     ids: IdMap
     titles: pa.StringArray
+    texts: pa.StringArray
     tags: Tags
     popularity: np.ndarray
     words: Tags
 
     @classmethod
     def read(cls, path: Path) -> "StoredItems":
-        table = _read(path, ("item_id", "title", "tags", "popularity"))
+        table = _read(path, ("item_id", "title", "text", "tags", "popularity"))
         words = Tags((), np.zeros(table.num_rows + 1, np.int64), np.zeros(0, np.int32))
         return cls(
             IdMap(table["item_id"].combine_chunks(), "item"),
             table["title"].combine_chunks(),
+            table["text"].combine_chunks(),
             _tags(table["tags"]),
             table["popularity"].to_numpy(),
             _tags(table["words"]) if "words" in table.column_names else words,
@@ -60,12 +63,14 @@ class StoredItems:
     def id(self, row: int) -> str:
         return self.ids.ids[int(row)].as_py()
 
-    def extended(self, ids: Sequence[str], titles: pa.StringArray, tags: Tags, words: Tags) -> "StoredItems":
+    def extended(
+        self, ids: Sequence[str], titles: pa.StringArray, texts: pa.StringArray, tags: Tags, words: Tags
+    ) -> "StoredItems":
         """These items followed by new ones. Raises ValueError for an id that is already here."""
         popularity = np.concatenate([self.popularity, np.zeros(len(ids), np.int64)])
-        titles = pa.concat_arrays([self.titles, titles])
+        titles, texts = pa.concat_arrays([self.titles, titles]), pa.concat_arrays([self.texts, texts])
         both = _joined(self.tags, tags)
-        return StoredItems(self.ids.extended(ids), titles, both, popularity, _joined(self.words, words))
+        return StoredItems(self.ids.extended(ids), titles, texts, both, popularity, _joined(self.words, words))
 
 
 @dataclass(frozen=True, eq=False)

@@ -147,7 +147,7 @@ def test_words_stand_after_tags_with_their_items(data, ranker, tmp_path):
     item = item_profile(stored, 1, np.array([3]), np.array([0.5]), None, 10, stored.tags)
     assert [(t.tag, t.own) for t in item.tags if t.kind == "word"] == [("star trek", True)]
     said = find_keywords(pa.array(["Star Trek"]), words.names)
-    more = stored.extended(["n"], pa.array(["A Star Trek film"]), NOTHING, said)
+    more = stored.extended(["n"], pa.array(["A Star Trek film"]), pa.array([""]), NOTHING, said)
     assert more.words.of(24) == ["star trek"] and more.words.of(1) == ["star trek"] and more.tags.of(24) == []
 
 
