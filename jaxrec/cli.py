@@ -174,6 +174,20 @@ def recommend(
 
 
 @app.command()
+def serve(
+    artifact: Artifact,
+    host: Annotated[str, typer.Option(help="Beyond this machine only with a token, JAXREC_TOKEN.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of the page and the API.")] = 8000,
+    events: Annotated[Path | None, typer.Option(help="The event log; events.sqlite beside the artifact.")] = None,
+    batching: Annotated[bool, typer.Option(help="Answer requests that wait together.")] = True,
+):
+    """Serve an artifact: an HTTP API and a page, with events that change the next answer."""
+    from jaxrec.serve.service.run import serve as run
+
+    run(artifact, host=host, port=port, events=events, batching=batching)
+
+
+@app.command()
 def profile(
     artifact: Artifact,
     user: Annotated[str | None, typer.Option(help="A user of the artifact.")] = None,

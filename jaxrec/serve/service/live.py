@@ -1,0 +1,232 @@
+"""The artifact as it answers now: with the items that were added, ready for questions of any kind."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jaxrec.data.queries import QueryArrays
+from jaxrec.errors import UserError
+from jaxrec.serve.asking import Asked
+from jaxrec.serve.loaded import width_of
+from jaxrec.serve.recommender import Recommender
+from jaxrec.serve.rerank import unit
+from jaxrec.serve.service.wire import HISTORY
+
+ROOM = 64  # for items to come, before the programs are compiled again
+BATCHES = (1, 4, 16)  # askers at once, for which programs are compiled
+WIDTHS = (16, 64, 256, 1_024, 4_096)  # events, likewise
+MAPPED = 500  # items on the map
+_YEAR = re.compile(r"\((\d{4})\)\s*$")
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """texts: float32 [items, dim], unit vectors of the items' texts, None without an encoder. years: int [items], from
+    titles that end in "(year)", -1 where none does. added: ids that were described at run time."""
+
+    recommender: Recommender
+    texts: np.ndarray | None
+    added: frozenset[str] = frozenset()
+
+    @classmethod
+    def load(cls, path: Path) -> "Live":
+        """Raises as `Recommender.load`."""
+        recommender = Recommender.load(path).with_room(ROOM)
+        return cls(recommender, recommender.loaded.text_vectors)
+
+    @property
+    def catalog(self):
+        return self.recommender.loaded.catalog
+
+    @property
+    def version(self) -> str:
+        manifest = self.recommender.manifest
+        return f"{manifest.name} {manifest.created}"
+
+    @cached_property
+    def everything(self) -> np.ndarray:
+        """bool [items of the arrays]: the catalog. Questions that share it are asked together."""
+        return self.recommender.loaded.allowed(None)
+
+    @cached_property
+    def years(self) -> np.ndarray:
+        found = (_YEAR.search(title or "") for title in self.catalog.titles.to_pylist())
+        return np.array([int(match[1]) if match else -1 for match in found], np.int64)
+
+    @cached_property
+    def tags(self) -> np.ndarray:
+        """bool [items, tags]."""
+        return self.catalog.tags.matrix() > 0
+
+    @cached_property
+    def mix(self) -> np.ndarray:
+        """float32 [items, tags]: each item's tags as shares of 1, or zeros."""
+        return (self.tags / np.maximum(self.tags.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """float32 [items, any], unit rows: what diversity compares; by text, else by tags."""
+        return unit(self.mix) if self.texts is None else self.texts
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """Of the users' features that are read."""
+        encoder = self.recommender.loaded.user_features
+        return tuple(column.name for column in (*encoder.numbers, *encoder.categories, *encoder.tags))
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What answers, for people and pages."""
+        manifest, users = self.recommender.manifest, self.recommender.loaded.users
+        return {
+            "model": self.version,
+            "items": len(self.catalog),
+            "users": manifest.users,
+            "some_users": [] if users is None else users.ids.ids.slice(0, 50).to_pylist(),
+            "tags": list(self.catalog.tags.names),
+            "features": list(self.feature_names),
+            "sentences": self.texts is not None,
+            "new_items": "embed_items" in self.recommender.loaded.functions,
+            "k_max": manifest.k_max,
+        }
+
+    @cached_property
+    def _titles(self) -> list[str]:
+        return [(title or "").lower() for title in self.catalog.titles.to_pylist()]
+
+    def search(self, typed: str, k: int) -> list[dict[str, Any]]:
+        """Items whose titles have a word that begins like each word typed, the most popular first."""
+        words = [re.compile(rf"\b{re.escape(word)}") for word in typed.lower().split()]
+        if not words:
+            found = range(len(self._titles))
+        else:
+            found = [row for row, title in enumerate(self._titles) if all(word.search(title) for word in words)]
+        rows = sorted(found, key=lambda row: -self.catalog.popularity[row])[:k]
+        return [self.card(row) for row in rows]
+
+    def card(self, row: int) -> dict[str, Any]:
+        return {"item_id": self.catalog.id(row), "title": self.catalog.title(row), "tags": self.catalog.tags.of(row)}
+
+    @cached_property
+    def item_map(self) -> dict[str, Any]:
+        """The most popular items in the plane of the two largest principal components of their vectors."""
+        vectors = self.recommender.loaded.item_vectors
+        vectors = self.vectors if vectors is None else vectors[: len(self.catalog)]
+        rows = np.argsort(-self.catalog.popularity, kind="stable")[:MAPPED]
+        centred = vectors[rows] - vectors[rows].mean(axis=0)
+        _, directions = np.linalg.eigh(centred.T @ centred)
+        places = centred @ directions[:, -2:]
+        places = places / np.maximum(np.abs(places).max(axis=0), 1e-9)
+        return {
+            "items": [
+                {**self.card(row), "x": round(float(x), 3), "y": round(float(y), 3)}
+                for row, (x, y) in zip(rows, places, strict=True)
+            ]
+        }
+
+    def rows(self, ids: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+        """(rows of the ids that are in the catalog, the others)."""
+        ids = list(ids)
+        if not ids:
+            return np.zeros(0, np.int64), []
+        rows = self.catalog.ids.find(ids)
+        return rows[rows >= 0], [ids[place] for place in np.flatnonzero(rows < 0)]
+
+    def encode(self, text: str) -> np.ndarray:
+        """A unit vector, float32 [dim]. Raises UserError without a text encoder."""
+        if self.texts is None:
+            raise UserError("sentence: this artifact has no text encoder; ask with a history, or export it with one")
+        return self.recommender.loaded.encode_text([text])[0]
+
+    @property
+    def widths(self) -> list[int]:
+        """The widths that programs are compiled for: those of the stored histories, and of what a request may hold."""
+        users = self.recommender.loaded.users
+        longest = 0 if users is None else int(users.histories.lengths.max(initial=0))
+        return [width for width in WIDTHS if width <= max(width_of(longest), width_of(HISTORY))]
+
+    def rank(self, asked: Sequence[Asked]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(scores, item rows) of each question, best first; questions of one `allowed`, asked at once."""
+        size = next(size for size in BATCHES if size >= len(asked))
+        width = max(max(one.seen.shape[1], one.query.history.shape[1]) for one in asked)
+        query, seen = self._padded(asked, size, width)
+        scores, rows = self.recommender.loaded.rank(query, seen, asked[0].allowed)
+        return [(scores[place], rows[place]) for place in range(len(asked))]
+
+    def _padded(self, asked: Sequence[Asked], size: int, width: int) -> tuple[QueryArrays, np.ndarray]:
+        """The questions as one of `size` askers, histories and seen items as wide as each other where they may be."""
+        manifest = self.recommender.manifest
+        length = min(manifest.history_length, width) if manifest.any_history else manifest.history_length
+        fields = {
+            name: _stacked([getattr(one.query, name) for one in asked], size, missing, length)
+            for name, missing in (("history", -1), ("weights", 0), ("ages", 0))
+        }
+        for name in ("features", "text"):
+            rows = [getattr(one.query, name) for one in asked]
+            fields[name] = _stacked(rows, size, 0, rows[0].shape[1])
+        return QueryArrays(**fields), _stacked([one.seen for one in asked], size, -1, width)
+
+    def scores_of(self, asked: Asked, rows: np.ndarray) -> np.ndarray:
+        """The ranker's own scores of these item rows, float32 [r]; one program for any number of rows."""
+        most = max(128, 2 * self.recommender.manifest.k_max)
+        return self.recommender.loaded.score_rows(asked.query, np.resize(rows, most).astype(np.int32))[0, : len(rows)]
+
+    def warm_up(self) -> None:
+        """Compile the programs of every batch size and width, and those behind sentences, reasons and new items; the
+        self-test of an artifact: raises UserError where answers are not finite or not of the catalog."""
+        some = np.arange(min(3, len(self.catalog)))
+        asked = self.recommender.asked(history=[self.catalog.id(row) for row in some])
+        for width in self.widths:
+            wide = asked._replace(seen=_stacked([asked.seen], 1, -1, width))
+            for size in BATCHES:
+                for scores, rows in self.rank([wide] * size):
+                    there = rows >= 0
+                    if not np.isfinite(scores[there]).all() or (rows[there] >= len(self.catalog)).any():
+                        raise UserError(f"{self.version}: the self-test failed, its scores are not usable")
+        self.scores_of(asked, some)
+        self.recommender.why(asked, some)
+        if self.texts is not None:
+            self.encode("a film")
+
+    def with_items(self, items: dict[str, dict[str, Any]]) -> tuple["Live", list[str]]:
+        """(the same that ranks new items too, ids that it cannot describe anew). items: columns by id. What training
+        knows of an item stays as it is; one that was added at run time is placed anew by its new description.
+
+        Raises UserError or DataError for items that cannot be placed.
+        """
+        known = self.catalog.ids.find(list(items)) >= 0
+        there = [item for item, is_known in zip(items, known, strict=True) if is_known]
+        fresh = {item: columns for item, columns in items.items() if item not in there}
+        if not fresh:
+            return self, there
+        recommender = self.recommender.with_new_items(_table(fresh))
+        texts = self.texts
+        if texts is not None:
+            later = recommender.loaded.catalog.texts.slice(len(texts)).to_pylist()
+            texts = np.concatenate([texts, recommender.loaded.encode_text([text or "" for text in later])])
+        if len(recommender.loaded.items[next(iter(recommender.loaded.items))]) > len(self.everything):
+            recommender = recommender.with_room(ROOM)
+        return replace(self, recommender=recommender, texts=texts, added=self.added | set(fresh)), there
+
+
+def _stacked(rows: list[np.ndarray], size: int, missing: int, width: int) -> np.ndarray:
+    """Rows [1, any] as one array [size, width], `missing` where there is nothing."""
+    found = np.full((size, width), missing, rows[0].dtype)
+    for place, row in enumerate(rows):
+        found[place, : row.shape[1]] = row[0]
+    return found
+
+
+def _table(items: dict[str, dict[str, Any]]) -> pa.Table:
+    names = list(dict.fromkeys(name for columns in items.values() for name in columns))
+    try:
+        columns = {name: pa.array([columns.get(name) for columns in items.values()]) for name in names}
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"items: a column has values of several kinds: {error}") from None
+    return pa.table({**columns, "item_id": pa.array(list(items), pa.string())})

@@ -1,0 +1,85 @@
+"""Starting the service, and stopping it without losing a request."""
+
+import ipaddress
+import os
+import signal
+from pathlib import Path
+
+import uvicorn
+
+from jaxrec.errors import UserError
+from jaxrec.serve.service.app import make_app
+from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.live import BATCHES
+from jaxrec.serve.service.meters import Meters
+from jaxrec.serve.service.service import Service
+
+TOKEN = "JAXREC_TOKEN"
+DRAIN = 30  # seconds that requests have after SIGTERM
+
+
+def serve(
+    artifact: Path, *, host: str, port: int, events: Path | None, batching: bool = True, waiting: int = 256
+) -> None:
+    """Serve until SIGTERM or SIGINT. events: the event log, by default events.sqlite beside the artifact. The token of
+    the requests is that of the environment variable JAXREC_TOKEN.
+
+    SIGHUP loads the artifact's directory again. Raises UserError for an address beyond this machine without a token,
+    and as `Recommender.load`.
+    """
+    token = os.environ.get(TOKEN) or None
+    if token is None and not _loopback(host):
+        raise UserError(
+            f"--host {host} can be reached from other machines: set a token that requests must bring, {TOKEN}=..."
+        )
+    log = EventLog(events or artifact.parent / "events.sqlite")
+    service = Service(artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, waiting=waiting)
+    print(f"loading {artifact} and compiling its programs", flush=True)
+    service.start()
+    print(f"serving {service.live.version} at http://{host}:{port}/", flush=True)
+    config = uvicorn.Config(
+        make_app(service, token),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=DRAIN,
+    )
+    server = _Server(config)
+    server.service = service
+    server.run()
+    if not server.started:
+        raise UserError(f"--port {port} cannot be used on {host}: it is taken, or not allowed")
+
+
+class _Server(uvicorn.Server):
+    """Not ready as soon as it is told to end, so that a balancer sends nothing more; SIGHUP loads anew."""
+
+    service: Service
+
+    async def startup(self, sockets: list | None = None) -> None:
+        await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):
+            import asyncio
+
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
+
+    def handle_exit(self, sig: int, frame) -> None:
+        self.service.ready = False
+        super().handle_exit(sig, frame)
+
+    async def _reload(self) -> None:
+        try:
+            print(f"serving {await self.service.reload()}", flush=True)
+        except Exception as error:  # the old one goes on
+            print(f"error: {error}; the artifact before goes on answering", flush=True)
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
