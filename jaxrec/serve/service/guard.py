@@ -59,7 +59,7 @@ class Guard:
 
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"),
+    (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'"),
     (b"referrer-policy", b"no-referrer"),
 ]
 _ASK = [(b"www-authenticate", b"Bearer")]
