@@ -56,7 +56,7 @@ def asked_of(
     stored = asker.user is not None and users is not None and int(users.ids.find([asker.user])[0]) >= 0
     past = [Past(item_id=p) if isinstance(p, str) else p for p in asker.history]
     given = [(p.item_id, manifest.default_weight if p.weight is None else p.weight, p.at or now) for p in past]
-    history = [*liked(events, manifest.default_weight), *given]
+    history = [(i, w, live.clock(at)) for i, w, at in (*liked(events, manifest.default_weight), *given)]
     against = disliked(events, now) | dict.fromkeys(asker.dislikes, 1.0)
     history = [event for event in history if event[0] not in against]
     known, unknown = live.rows([*(event[0] for event in history), *against])
@@ -67,7 +67,7 @@ def asked_of(
         history,
         features=asker.features,
         text=asker.text or None,
-        at=max(now, manifest.asked_at),
+        at=live.clock(now),
         **options,
     )
     own = asked.query.history[0]
@@ -103,8 +103,10 @@ def plan_of(live: Live, request: Recommend, events: Sequence[Done], now: int | N
         allowed[never] = False
     dislikes = None
     if len(no_rows):
-        dislikes = live.recommender.asked(history=[(i, w) for i, w in against.items()], at=now)
+        dislikes = live.recommender.asked(history=list(against.items()), at=live.clock(now))
     known = asked.known or bool(request.features) or bool(request.text)
+    if request.user is not None and not len(own):
+        notes.append("nothing is known of this user yet")
     if asked.seen.shape[1] > 4_096:  # wider than any program is compiled for: left out by the mask
         allowed = allowed.copy()
         allowed[asked.seen[asked.seen >= 0]] = False

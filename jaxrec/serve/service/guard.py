@@ -6,15 +6,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
+
 from jaxrec.serve.service.meters import Meters
 
 Send = Callable[[dict], Awaitable[None]]
 LARGEST = 1 << 20  # bytes of a body
+TOO_LARGE = f"the body is larger than {LARGEST:,} bytes"
 OPEN = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/", "/page.js", "/page.css")
-
-
-class TooLarge(Exception):
-    """A body that is larger than it may be."""
 
 
 @dataclass(eq=False)
@@ -41,11 +40,8 @@ class Guard:
             if not self._may(scope["path"], headers):
                 return await refuse(counted, 401, "a bearer token is needed: Authorization: Bearer TOKEN", _ASK)
             if _length(headers) > LARGEST:
-                return await refuse(counted, 413, f"the body is larger than {LARGEST:,} bytes")
-            try:
-                await self.app(scope, _bounded(receive), counted)
-            except TooLarge:
-                await refuse(counted, 413, f"the body is larger than {LARGEST:,} bytes")
+                return await refuse(counted, 413, TOO_LARGE)
+            await self.app(scope, _bounded(receive), counted)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.meters.request(route, status[0], time.perf_counter() - began)
@@ -59,7 +55,10 @@ class Guard:
 
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'",
+    ),
     (b"referrer-policy", b"no-referrer"),
 ]
 _ASK = [(b"www-authenticate", b"Bearer")]
@@ -77,7 +76,7 @@ def _bounded(receive: Callable) -> Callable:
         message = await receive()
         read[0] += len(message.get("body", b""))
         if read[0] > LARGEST:
-            raise TooLarge
+            raise HTTPException(413, TOO_LARGE)  # where the body is read
         return message
 
     return next_part

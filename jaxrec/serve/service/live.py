@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,13 @@ class Live:
     def version(self) -> str:
         manifest = self.recommender.manifest
         return f"{manifest.name} {manifest.created}"
+
+    def clock(self, seconds: int) -> int:
+        """UTC seconds of today as those of the data, whose newest event counts as the moment of the export: so that an
+        artifact of old data is not asked years after everything. Seconds of the data's own time stay as they are."""
+        manifest = self.recommender.manifest
+        made = int(datetime.fromisoformat(manifest.created).timestamp())
+        return seconds if seconds <= manifest.asked_at else max(manifest.asked_at, manifest.asked_at + seconds - made)
 
     @cached_property
     def everything(self) -> np.ndarray:

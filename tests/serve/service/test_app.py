@@ -1,0 +1,228 @@
+"""The routes, over HTTP as a program uses them."""
+
+import json
+import threading
+
+import numpy as np
+import planted
+import pytest
+from conftest import ids
+from fastapi.testclient import TestClient
+
+from jaxrec.serve.recommender import Recommender
+from jaxrec.serve.service.app import make_app
+from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.meters import Meters
+from jaxrec.serve.service.service import Service
+
+COMEDIES = {f"i{i}" for i in range(12)}
+
+
+def test_the_service_ranks_as_the_recommender_does(ask, artifact):
+    recommender = Recommender.load(artifact)
+    for user in ("u3", "u8"):
+        own = recommender.recommend(user, k=7, explain=False, at=recommender.manifest.asked_at)
+        answer = ask("recommend", user=user, k=7)
+        assert set(ids(answer)) == {item.item_id for item in own} and answer["basis"] == ["model"]
+
+
+def test_a_history_gets_its_own_taste_and_reasons(ask):
+    answer = ask("recommend", history=["i1", {"item_id": "i2", "weight": 5.0}], k=5, explain=True)
+    assert set(ids(answer)) <= COMEDIES - {"i1", "i2"}
+    assert answer["items"][0]["reason"]["because"][0]["item_id"] in {"i1", "i2"}
+
+
+def test_unknown_users_get_what_is_popular_and_unknown_items_are_named(ask, artifact):
+    answer = ask("recommend", user="new", history=["nowhere"], k=5)
+    popular = Recommender.load(artifact).loaded.catalog.popularity
+    assert answer["basis"] == ["popularity"] and answer["unknown_items"] == ["nowhere"]
+    assert [popular[int(item[1:])] for item in ids(answer)] == sorted(popular, reverse=True)[:5]
+
+
+def test_the_next_answer_knows_an_event(ask):
+    before = ids(ask("recommend", user="u2", k=20))
+    ask("events", events=[{"user": "u2", "item_id": before[0], "kind": "like"}])
+    assert before[0] not in ids(ask("recommend", user="u2", k=20))
+    ask("events", events=[{"user": "u2", "item_id": before[0], "kind": "undo"}])
+    assert ids(ask("recommend", user="u2", k=20)) == before
+
+
+def test_a_dislike_goes_and_pushes_its_like_down(ask):
+    history = ["i1", "i14"]  # both tastes
+    before = ask("recommend", history=history, k=20)
+    against = ask("recommend", history=history, dislikes=["i13"], k=20)
+
+    def place(answer):
+        return np.mean([rank for rank, item in enumerate(ids(answer)) if item not in COMEDIES])
+
+    assert "i13" not in ids(against) and place(against) > place(before)
+
+
+def test_filters_candidates_and_exclusions_hold(ask):
+    assert set(ids(ask("recommend", user="u1", k=20, filters={"any_tags": ["comedy"]}))) <= COMEDIES
+    assert not set(ids(ask("recommend", user="u1", k=20, filters={"no_tags": ["Comedy"]}))) & COMEDIES
+    only = ask("recommend", user="u0", k=20, candidates=["i20", "i21", "?"], exclude=["i21"])
+    assert ids(only) == ["i20"] and only["unknown_items"] == ["?"]
+    assert ids(ask("recommend", user="u0", filters={"all_tags": ["no such tag"]})) == []
+
+
+def test_a_sentence_needs_no_history_and_its_negation_is_kept(ask):
+    answer = ask("recommend", sentence="a comedy", k=10)
+    assert set(ids(answer)) <= COMEDIES and answer["understood"]["tags"] == ["Comedy"]
+    answer = ask("recommend", sentence="a film, no comedy please", k=10)
+    assert not set(ids(answer)) & COMEDIES
+
+
+def test_the_dials_change_the_list_and_only_the_list(ask):
+    plain = ask("recommend", user="u0", k=8)
+    same = ask("recommend", user="u0", k=8, diversity=0.0, language=0.2)
+    assert ids(plain) == ids(same)
+    varied = ask("recommend", user="u0", k=8, diversity=1.0)
+    assert len(set(ids(varied)) - COMEDIES) >= len(set(ids(plain)) - COMEDIES)
+
+
+def test_new_items_are_ranked_in_the_next_call(ask):
+    added = {"item_id": "fresh", "columns": {"title": "Funny comedy", "genres": ["Comedy"]}}
+    assert ask("items", items=[added])["added"] == ["fresh"]
+    assert "fresh" in ids(ask("recommend", history=["i1", "i2"], k=20, candidates=["fresh", "i20"]))
+    assert ask("items", items=[added])["known_already"] == ["fresh"]
+    assert ask("recommend", sentence="funny comedy", k=20, candidates=["fresh"])["items"][0]["item_id"] == "fresh"
+
+
+def test_explanations_profiles_and_neighbours(ask):
+    found = ask("explain", history=["i1", "i14"], items=["i2"])["items"][0]
+    assert found["falls_without"]["history"] > 0 and found["reason"]["because"][0]["item_id"] == "i1"
+    assert ask("profile", user="u0")["tags"][0]["tag"] in {"Comedy", "Romance"}
+    assert set(ids(ask("similar", item_id="i1", k=5))) <= COMEDIES | {"fresh"}
+
+
+@pytest.mark.parametrize(
+    "name, body, status",
+    [
+        ("recommend", '{"k": NaN}', 400),
+        ("recommend", '{"language": 1e400}', 422),
+        ("recommend", '{"k": 100000}', 422),
+        ("recommend", '{"k": "3"}', 422),
+        ("recommend", '{"k": 3.5}', 422),
+        ("recommend", '{"user": 42}', 422),
+        ("recommend", '{"users": "secret"}', 422),
+        ("recommend", '{"history": [' + '"i1",' * 2000 + '"i1"]}', 422),
+        ("recommend", "[" * 100_000, 400),
+        ("recommend", "{", 400),
+        ("recommend", "", 422),
+        ("recommend", '{"features": {"secret": 1}}', 400),
+        ("similar", '{"item_id": "secret"}', 400),
+        ("profile", '{"user": "secret"}', 400),
+        ("events", '{"events": []}', 422),
+        ("events", '{"events": [{"user": "u", "item_id": "i1", "kind": "secret"}]}', 422),
+        ("items", '{"items": [{"item_id": "x", "columns": {"title": ["a"]}}, {"item_id": "x"}]}', 400),
+        ("nowhere", "{}", 404),
+    ],
+)
+def test_bad_requests_are_refused_without_an_echo(client, name, body, status):
+    answer = client.post(f"/v1/{name}", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"] and "secret" not in answer.text
+
+
+def test_a_body_over_a_megabyte_is_refused_before_it_is_read(client):
+    huge = json.dumps({"sentence": "x" * (1 << 20)})
+    assert client.post("/v1/recommend", content=huge).status_code == 413
+
+    def parts():
+        for _ in range(20):
+            yield b"x" * 100_000
+
+    assert client.post("/v1/recommend", content=parts()).status_code == 413
+
+
+def test_health_metrics_and_description(client, ask):
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").status_code == 200
+    ask("recommend", user="u1")
+    text = client.get("/metrics").text
+    assert 'jaxrec_requests_total{route="/v1/recommend",status="200"}' in text and "jaxrec_batch_askers" in text
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/v1/recommend", "/v1/events", "/v1/items", "/v2/models/{name}/infer", "/readyz"} <= set(paths)
+    assert client.get("/v1/drift").json()["events"] >= 0
+
+
+def test_open_inference_is_the_exported_function(client, artifact):
+    recommender = Recommender.load(artifact)
+    about = client.get("/v2/models/planted").json()
+    assert [tensor["name"] for tensor in about["outputs"]] == ["scores", "rows"]
+    history = {"name": "history", "shape": [2, 3], "datatype": "INT64", "data": [[1, 2, 3], [13, 14, -1]]}
+    answer = client.post("/v2/models/planted/infer", json={"id": "7", "inputs": [history]}).json()
+    rows = np.array(answer["outputs"][1]["data"]).reshape(2, 20)
+    alone = recommender.recommend(history=["i13", "i14"], k=5, explain=False)
+    assert [f"i{row}" for row in rows[1, :5]] == [item.item_id for item in alone] and answer["id"] == "7"
+    for wrong in (
+        history | {"data": [1, 2]},
+        history | {"data": [[1, 2, 3], [13, 14, 10**6]]},
+        history | {"name": "other"},
+        history | {"data": [[1, 2, 3], [13, 14, "x"]]},
+        history | {"datatype": "INT32", "data": [[1, 2, 3], [13, 14, 2**40]]},
+    ):
+        refused = client.post("/v2/models/planted/infer", json={"inputs": [wrong]})
+        assert refused.status_code in (400, 422), refused.text
+    assert client.post("/v2/models/other/infer", json={"inputs": [history]}).status_code == 404
+
+
+def test_a_token_is_asked_for(artifact, tmp_path):
+    service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
+    with TestClient(make_app(service, token="abc")) as client:
+        assert client.post("/v1/recommend", json={"user": "u1"}).status_code == 401
+        assert client.get("/metrics", headers={"authorization": "Bearer ab"}).status_code == 401
+        right = {"authorization": "Bearer abc"}
+        assert client.post("/v1/recommend", json={"user": "u1"}, headers=right).status_code == 200
+        assert client.get("/healthz").status_code == 200
+
+
+def test_items_and_events_outlive_the_service(artifact, tmp_path):
+    for first in (True, False):
+        service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
+        with TestClient(make_app(service)) as client:
+            if first:
+                client.post("/v1/items", json={"items": [{"item_id": "kept", "columns": {"title": "Sad drama"}}]})
+                client.post("/v1/events", json={"events": [{"user": "new", "item_id": "i14", "kind": "like"}]})
+            answer = client.post("/v1/recommend", json={"user": "new", "k": 20}).json()
+            assert answer["basis"] == ["model"] and "i14" not in ids(answer)
+            found = client.get("/v1/items", params={"q": "sad dr"}).json()["items"]
+            assert [item["item_id"] for item in found] == ["kept"]
+
+
+def test_a_damaged_artifact_is_not_taken_over(artifact, data, tmp_path):
+    import shutil
+
+    from jaxrec.serve.export import export
+
+    copy = tmp_path / "artifact"
+    shutil.copytree(artifact, copy)
+    service = Service(copy, EventLog(tmp_path / "events.sqlite"), Meters())
+    with TestClient(make_app(service)) as client:
+        before = client.get("/v1/model").json()["model"]
+        items = copy / "items.safetensors"
+        whole = items.read_bytes()
+        items.write_bytes(whole[:-4] + b"\0\0\0\1")
+        assert client.post("/v1/reload").status_code == 400
+        assert client.get("/v1/model").json()["model"] == before
+        assert client.post("/v1/recommend", json={"user": "u1"}).status_code == 200
+        items.write_bytes(whole)
+        export(planted.ranker(data), data, copy, histories=planted.histories(data), name="second", k_max=20)
+        assert "second" in client.post("/v1/reload").json()["model"]
+        assert client.post("/v1/recommend", json={"user": "u1"}).status_code == 200
+
+
+def test_many_at_once_get_each_their_own_answer(client):
+    alone = {f"u{n}": ids(client.post("/v1/recommend", json={"user": f"u{n}"}).json()) for n in range(24)}
+    found = {}
+
+    def work(user):
+        found[user] = ids(client.post("/v1/recommend", json={"user": user}).json())
+
+    threads = [threading.Thread(target=work, args=(user,)) for user in alone]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == alone
