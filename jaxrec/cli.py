@@ -233,7 +233,7 @@ def embed(
 
 
 @data.command("get")
-def data_get(name: Annotated[str, typer.Argument(help="ml-100k, ml-1m or minilm.")]):
+def data_get(name: Annotated[str, typer.Argument(help="ml-100k, ml-1m, minilm or smollm2.")]):
     """Fetch a data set or weights into the cache."""
     from jaxrec.data.fetch import fetch
 

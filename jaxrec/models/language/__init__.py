@@ -1,0 +1,1 @@
+"""Language models that write and choose: a decoder, its weights, and how it is asked."""
