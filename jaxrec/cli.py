@@ -179,12 +179,13 @@ def serve(
     host: Annotated[str, typer.Option(help="Beyond this machine only with a token, JAXREC_TOKEN.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of the page and the API.")] = 8000,
     events: Annotated[Path | None, typer.Option(help="The event log; events.sqlite beside the artifact.")] = None,
+    language_model: Annotated[str | None, typer.Option(help="smollm2, or a path: writes, reranks, chats.")] = None,
     batching: Annotated[bool, typer.Option(help="Answer requests that wait together.")] = True,
 ):
     """Serve an artifact: an HTTP API and a page, with events that change the next answer."""
     from jaxrec.serve.service.run import serve as run
 
-    run(artifact, host=host, port=port, events=events, batching=batching)
+    run(artifact, host=host, port=port, events=events, language_model=language_model, batching=batching)
 
 
 @app.command()

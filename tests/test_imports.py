@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "tasks": {"data", "models", "losses", "similarity", "history_matrix"},
     "evaluate": {"data", "parallel", "files"},
     "train": {"data", "parallel", "tasks", "evaluate", "files", "config"},
-    "serve": {"data", "tasks", "classic", "files"},
+    "serve": {"data", "models", "tasks", "classic", "files"},  # models: the language model of the service
     "study": ANY,
     "files": set(),
     "errors": set(),

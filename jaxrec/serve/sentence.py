@@ -78,6 +78,39 @@ def read_wish(sentence: str, tags: Iterable[str]) -> Wish:
     return Wish(wanted.strip(" ,;.!?"), unwanted, required, tuple(against), first, last, rest)
 
 
+_ANEW = re.compile(
+    r"^(?:now|instead|actually|forget|i(?:'d| would)? (?:want|like)|show me|give me|find me|start over)\b"
+)
+
+
+def heard(turns: Iterable[str], tags: Iterable[str]) -> Wish:
+    """The wish at the end of a conversation, from what the person said, oldest first.
+
+    A turn adds to the wish before it, and what it says overrules what was said before: tags that are now ruled out are
+    required no longer, and the other way round. One that begins like a new request ("I want ...", "show me ...",
+    "now ...") and names something begins anew.
+    """
+    tags, wish = tuple(tags), Wish("")
+    for turn in turns:
+        new = read_wish(turn, tags)
+        if _ANEW.match(" ".join(turn.lower().split())) and (new.tags or new.rest):
+            wish = new
+            continue
+        years = (new.year_from, new.year_to) if new.year_from or new.year_to else (wish.year_from, wish.year_to)
+        kept = [tag for tag in wish.tags if tag not in new.no_tags]
+        barred = [tag for tag in wish.no_tags if tag not in new.tags]
+        wish = Wish(
+            text=", ".join(filter(None, (wish.text, new.text))),
+            unwanted=", ".join(filter(None, (wish.unwanted, new.unwanted))),
+            tags=tuple(dict.fromkeys((*kept, *new.tags))),
+            no_tags=tuple(dict.fromkeys((*barred, *new.no_tags))),
+            year_from=years[0],
+            year_to=years[1],
+            rest=" ".join(filter(None, (wish.rest, new.rest))),
+        )
+    return wish
+
+
 def _parted(sentence: str) -> tuple[str, str]:
     """(what is wanted, what is not)."""
     wanted, unwanted = [], []

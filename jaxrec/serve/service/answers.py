@@ -13,6 +13,7 @@ from jaxrec.serve.explain import Reason
 from jaxrec.serve.recommender import Recommendation
 from jaxrec.serve.rerank import Dials, pick, standard
 from jaxrec.serve.sentence import Wish, read_wish
+from jaxrec.serve.service.assistant import Facts
 from jaxrec.serve.service.events import Done, disliked, liked
 from jaxrec.serve.service.live import Live
 from jaxrec.serve.service.wire import Asker, Filters, Past, ProfileOf, Recommend
@@ -74,14 +75,17 @@ def asked_of(
     return asked, {i: w for i, w in against.items() if i in there}, own[own >= 0], unknown
 
 
-def plan_of(live: Live, request: Recommend, events: Sequence[Done], now: int | None = None) -> Plan:
-    """Raises UserError for options that the artifact cannot answer."""
+def plan_of(
+    live: Live, request: Recommend, events: Sequence[Done], now: int | None = None, wish: Wish | None = None
+) -> Plan:
+    """wish: in place of the request's sentence. Raises UserError for options that the artifact cannot answer."""
     now = int(time.time()) if now is None else now
     exclude, unknown_exclude = live.rows(request.exclude)
     asked, against, own, unknown = asked_of(live, request, events, now, exclude_seen=request.exclude_seen)
     no_rows, _ = live.rows(against)
     never = np.concatenate([exclude, no_rows])
-    wish = read_wish(request.sentence, live.catalog.tags.names) if request.sentence.strip() else None
+    if wish is None and request.sentence.strip():
+        wish = read_wish(request.sentence, live.catalog.tags.names)
     allowed, notes = live.everything, []
     if request.candidates is not None:
         only, unknown_candidates = live.rows(request.candidates)
@@ -266,6 +270,14 @@ def explained(live: Live, asked: Asked, own: np.ndarray, rows: np.ndarray) -> li
         effects = {name: round(float(fall[place]), 5) for name, fall in falls.items()}
         found.append({**shown(item), "falls_without": effects})
     return found
+
+
+def facts_of(live: Live, row: int, reason: Reason | None, wish: str = "") -> Facts:
+    """What a reason in words may speak of."""
+    own = live.catalog.tags.of(row)
+    because = tuple(b.title for b in reason.because[:2]) if reason else ()
+    shared = reason.tags[:3] if reason and reason.tags else tuple(own[:3])
+    return Facts(live.catalog.title(row), because, tuple(shared), wish)
 
 
 def profiled(live: Live, request: ProfileOf, events: Sequence[Done]) -> dict[str, Any]:

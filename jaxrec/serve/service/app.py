@@ -18,7 +18,7 @@ from jaxrec.errors import JaxrecError
 from jaxrec.serve.service import inference
 from jaxrec.serve.service.guard import Guard
 from jaxrec.serve.service.service import Service
-from jaxrec.serve.service.wire import Events, Explain, Infer, Items, ProfileOf, Recommend, Similar
+from jaxrec.serve.service.wire import Chat, Events, Explain, Infer, Items, ProfileOf, Recommend, Similar
 from jaxrec.serve.service.worker import Busy
 
 PAGE = {
@@ -89,6 +89,11 @@ def _first_version(service: Service) -> APIRouter:
     async def explain(body: Explain) -> dict[str, Any]:
         """Why these items: by how much each score falls without each past item, the words and the features."""
         return await service.explain(body)
+
+    @v1.post("/chat")
+    async def chat(body: Chat) -> dict[str, Any]:
+        """A conversation: its wish as a query and filters, items that fit, and a reply that names one of them."""
+        return await service.chat(body)
 
     @v1.post("/similar")
     async def similar(body: Similar) -> dict[str, Any]:

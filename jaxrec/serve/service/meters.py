@@ -22,6 +22,7 @@ class Meters:
         self._seconds = Histogram("jaxrec_request_seconds", "Of a request", ("route",), buckets=SECONDS, **at)
         self._batch = Histogram("jaxrec_batch_askers", "Askers answered at once", buckets=(1, 2, 4, 8, 16), **at)
         self._events = Counter("jaxrec_events", "Events kept", ("kind",), **at)
+        self._written = Counter("jaxrec_written_reasons", "By the language model", ("faithful",), **at)
         self._waiting = Gauge("jaxrec_waiting", "Requests that wait for the device", **at)
         self._model = Gauge("jaxrec_model_info", "1 for the artifact that answers", ("version",), **at)
         self._drift = Gauge("jaxrec_drift", "Stability index of incoming events", ("of",), **at)
@@ -36,6 +37,9 @@ class Meters:
     def events(self, events: Sequence[Done]) -> None:
         for event in events:
             self._events.labels(event.kind).inc()
+
+    def written(self, faithful: bool) -> None:
+        self._written.labels(str(faithful).lower()).inc()
 
     def model(self, version: str) -> None:
         self._model.clear()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import uvicorn
 
+from jaxrec.data.fetch import fetch
 from jaxrec.errors import UserError
 from jaxrec.serve.service.app import make_app
 from jaxrec.serve.service.events import EventLog
@@ -19,13 +20,20 @@ DRAIN = 30  # seconds that requests have after SIGTERM
 
 
 def serve(
-    artifact: Path, *, host: str, port: int, events: Path | None, batching: bool = True, waiting: int = 256
+    artifact: Path,
+    *,
+    host: str,
+    port: int,
+    events: Path | None,
+    language_model: str | None = None,
+    batching: bool = True,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. events: the event log, by default events.sqlite beside the artifact. The token of
-    the requests is that of the environment variable JAXREC_TOKEN.
+    """Serve until SIGTERM or SIGINT.
 
-    SIGHUP loads the artifact's directory again. Raises UserError for an address beyond this machine without a token,
-    and as `Recommender.load`.
+    events: the event log, by default events.sqlite beside the artifact. language_model: a .gguf file, a directory or
+    "smollm2". The token that requests must bring is that of the environment variable JAXREC_TOKEN. SIGHUP loads the
+    artifact's directory again. Raises UserError for an address beyond this machine without a token, and as
+    `Recommender.load`.
     """
     token = os.environ.get(TOKEN) or None
     if token is None and not _loopback(host):
@@ -33,7 +41,7 @@ def serve(
             f"--host {host} can be reached from other machines: set a token that requests must bring, {TOKEN}=..."
         )
     log = EventLog(events or artifact.parent / "events.sqlite")
-    service = Service(artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, waiting=waiting)
+    service = Service(artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, language=_model(language_model))
     print(f"loading {artifact} and compiling its programs", flush=True)
     service.start()
     print(f"serving {service.live.version} at http://{host}:{port}/", flush=True)
@@ -74,6 +82,13 @@ class _Server(uvicorn.Server):
             print(f"serving {await self.service.reload()}", flush=True)
         except Exception as error:  # the old one goes on
             print(f"error: {error}; the artifact before goes on answering", flush=True)
+
+
+def _model(name: str | None) -> Path | None:
+    """A path, or the name of a resource that is fetched."""
+    if name is None or Path(name).exists():
+        return None if name is None else Path(name)
+    return fetch(name)
 
 
 def _loopback(host: str) -> bool:

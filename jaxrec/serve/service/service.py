@@ -10,13 +10,18 @@ from typing import Any
 import numpy as np
 
 from jaxrec.errors import UserError
+from jaxrec.models.language.decoding import Decoder
+from jaxrec.models.language.llama_weights import load_language_model
 from jaxrec.serve.asking import Asked
+from jaxrec.serve.explain import Reason
+from jaxrec.serve.sentence import Wish, heard
 from jaxrec.serve.service import answers
+from jaxrec.serve.service.assistant import RERANKED, Assistant, Facts
 from jaxrec.serve.service.drift import Drift
 from jaxrec.serve.service.events import Done, EventLog
 from jaxrec.serve.service.live import BATCHES, Live
 from jaxrec.serve.service.meters import Meters
-from jaxrec.serve.service.wire import Event, Explain, Item, ProfileOf, Recommend, Similar
+from jaxrec.serve.service.wire import Chat, Event, Explain, Item, ProfileOf, Recommend, Similar
 from jaxrec.serve.service.worker import Job, Worker
 
 
@@ -32,7 +37,8 @@ class Rank:
 class Service:
     """`live` is replaced as a whole, so that a request sees one artifact from its beginning to its end.
 
-    batch: askers that are answered at once at most; 1 for one after the other.
+    batch: askers that are answered at once at most; 1 for one after the other. language: of a language model, None to
+    do without.
     """
 
     artifact: Path
@@ -40,28 +46,34 @@ class Service:
     meters: Meters
     batch: int = BATCHES[-1]
     waiting: int = 256
+    language: Path | None = None
     live: Live | None = None
     ready: bool = False
+    assistant: Assistant | None = None
     device: Worker = field(init=False)
     disk: Worker = field(init=False)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.device = Worker("device", self._on_device, self.waiting, self.batch)
-        self.disk = Worker("events", _on_disk, self.waiting, 64)
+        self.disk = Worker("events", _each, self.waiting, 64)
+        self.speaker = Worker("language model", _each, 16, 1)
 
     def start(self) -> None:
         """Load the artifact and compile its programs. Raises as `Live.load`."""
         self.live = self._loaded()
-        self.device.start()
-        self.disk.start()
+        if self.language is not None:
+            self.assistant = Assistant(Decoder(load_language_model(self.language)), self.live.catalog.tags.names)
+            self.assistant.reason(Facts("A film", (), ()))
+        for worker in (self.device, self.disk, self.speaker):
+            worker.start()
         self.ready = True
 
     def stop(self) -> None:
         """Answer what waits, keep what is acknowledged, and end."""
         self.ready = False
-        self.device.stop()
-        self.disk.stop()
+        for worker in (self.device, self.disk, self.speaker):
+            worker.stop()
         self.log.close()
 
     def _loaded(self) -> Live:
@@ -78,11 +90,10 @@ class Service:
             self.live = await asyncio.to_thread(self._loaded)
         return self.live.version
 
-    async def recommend(self, request: Recommend) -> dict[str, Any]:
+    async def recommend(self, request: Recommend, wish: Wish | None = None) -> dict[str, Any]:
         seconds, live = request.deadline_ms / 1_000, self.live
         until = time.monotonic() + seconds
-        events = self.log.of(request.user) if request.user is not None else []
-        plan = answers.plan_of(live, request, events)
+        plan = answers.plan_of(live, request, self._events(request.user), wish=wish)
         nobody = np.zeros(0), np.zeros(0, np.int32)
         ranked = await self.device.do(Rank(live, plan.asked), seconds) if plan.known else nobody
         if plan.plain and _tells(ranked[0]):
@@ -91,20 +102,65 @@ class Service:
         else:
             plan = answers.known_by(plan, ranked[0])
             rows, scores, parts = await self._call(lambda: answers.weighed(plan, ranked), until)
+        if request.rerank and len(rows) > 1:
+            rows, scores, parts = await self._reordered(plan, rows, scores, parts, until)
         why = None
         if request.explain and plan.known:
             why = await self._call(lambda: live.recommender.why(plan.asked, rows), until)
         return answers.told(plan, rows, scores, parts, why)
 
     async def explain(self, request: Explain) -> dict[str, Any]:
-        live = self.live
-        events = self.log.of(request.user) if request.user is not None else []
+        live, events = self.live, self._events(request.user)
         rows, unknown = live.rows(request.items)
         if not len(rows):
             raise UserError("items: none of these ids is in the catalog")
         asked, _, own, strange = answers.asked_of(live, request, events, int(time.time()))
         why = await self._call(lambda: answers.explained(live, asked, own, rows), None)
+        if request.written:
+            reason = (await self._call(lambda: live.recommender.why(asked, rows[:1]), None))[0] if len(own) else None
+            why[0]["written"] = await self._written(answers.facts_of(live, rows[0], reason), reason)
         return {"items": why, "unknown_items": [*unknown, *strange], "model": live.version}
+
+    async def chat(self, request: Chat) -> dict[str, Any]:
+        """The wish of the whole conversation, answered; in words where there is a language model."""
+        wish = heard(request.turns, self.live.catalog.tags.names)
+        asker = request.model_dump(exclude={"turns", "k"})
+        answer = await self.recommend(Recommend(**asker, k=request.k, explain=True), wish)
+        if not answer["items"]:
+            return answer | {"reply": "Nothing in the catalog fits all of that."}
+        first = answer["items"][0]
+        reply = f"How about {first['title']}?"
+        if self.assistant is not None:
+            row = int(self.live.rows([first["item_id"]])[0][0])
+            facts = answers.facts_of(self.live, row, None, wish.text)
+            reply = (await self._written(facts, None))["text"]
+        return answer | {"reply": reply}
+
+    async def _written(self, facts: Facts, reason: Reason | None) -> dict[str, Any]:
+        """A reason by the language model, or the plain one where it says more than the facts."""
+        assistant = self._speaks()
+        text, faithful = await self.speaker.do(lambda: assistant.reason(facts), 60)
+        self.meters.written(faithful)
+        plain = reason.text if reason else f"{facts.title}: {', '.join(facts.tags)}."
+        return {"text": text if faithful else plain, "by": "language model" if faithful else "facts"}
+
+    async def _reordered(self, plan, rows, scores, parts, until: float):
+        assistant, live, few = self._speaks(), plan.live, min(len(rows), RERANKED)
+        titles = [live.catalog.title(row) for row in rows[:few]]
+        liked = [live.catalog.title(row) for row in plan.own[-8:]]
+        sentence = plan.request.sentence
+        left = max(0.001, until - time.monotonic())
+        order = await self.speaker.do(lambda: assistant.order(titles, scores[:few], liked, sentence), left)
+        order = np.concatenate([order, np.arange(few, len(rows))])
+        return rows[order], np.asarray(scores)[order], [parts[place] for place in order]
+
+    def _speaks(self) -> Assistant:
+        if self.assistant is None:
+            raise UserError("there is no language model here: start the service with --language-model smollm2")
+        return self.assistant
+
+    def _events(self, user: str | None) -> list[Done]:
+        return [] if user is None else self.log.of(user)
 
     async def similar(self, request: Similar) -> dict[str, Any]:
         live = self.live
@@ -112,8 +168,7 @@ class Service:
         return {"items": [answers.shown(item) for item in found], "model": live.version}
 
     async def profile(self, request: ProfileOf) -> dict[str, Any]:
-        live = self.live
-        events = self.log.of(request.user) if request.user is not None else []
+        live, events = self.live, self._events(request.user)
         return await self._call(lambda: answers.profiled(live, request, events), None)
 
     async def keep(self, events: list[Event]) -> dict[str, Any]:
@@ -169,7 +224,7 @@ class Service:
                 job.answer(answer)
 
 
-def _on_disk(jobs: list[Job]) -> None:
+def _each(jobs: list[Job]) -> None:
     for job in jobs:
         _do(job)
 

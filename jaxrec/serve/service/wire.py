@@ -68,11 +68,20 @@ class Recommend(Asker):
     popularity: Annotated[float, Field(ge=-1, le=1)] = 0.0
     novelty: Share = 0.0
     explain: bool = False
+    rerank: Annotated[bool, Field(description="by the language model too, where there is one")] = False
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 10_000
 
 
 class Explain(Asker):
     items: Annotated[list[Id], Field(min_length=1, max_length=20)]
+    written: Annotated[bool, Field(description="by the language model, the first item's reason")] = False
+
+
+class Chat(Asker):
+    """turns: what the person said, oldest first; the last one is answered."""
+
+    turns: Annotated[list[Annotated[str, Field(min_length=1, max_length=1_000)]], Field(min_length=1, max_length=50)]
+    k: Annotated[int, Field(ge=1, le=20)] = 5
 
 
 class Similar(Strict):
