@@ -1,0 +1,152 @@
+"""The service's latency and throughput, beside itself without batching and beside a plain FastAPI handler with numpy.
+
+JAXREC_ARTIFACT=runs/x/artifact pytest -m bench -s tests/bench/bench_service.py
+
+Closed loop over loopback: each connection asks again as soon as it is answered, a history of 20 items for the ten best,
+reasons off. The plain handler sums the rows of one item by item matrix in numpy and sorts: no filters, no events, no
+checks, one matrix, so it is a floor and no peer.
+"""
+
+import asyncio
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxrec.serve.recommender import Recommender
+from jaxrec.serve.tensors import read_tensors
+
+pytestmark = pytest.mark.bench
+HISTORY, SECONDS = 20, 8.0
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+
+PLAIN = """
+import sys
+import numpy as np, uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+from jaxrec.serve.recommender import Recommender
+from jaxrec.serve.tensors import read_tensors
+recommender = Recommender.load(sys.argv[1])
+tensors = read_tensors(recommender.loaded.files.root / "items.safetensors")
+weights = np.array(next(t for t in tensors.values() if t.ndim == 2 and t.shape[0] == t.shape[1])).T.copy()
+ids = recommender.loaded.catalog.ids
+class Ask(BaseModel):
+    history: list[str]
+    k: int
+app = FastAPI()
+@app.get("/readyz")
+def ready(): return {}
+@app.post("/v1/recommend")
+async def recommend(ask: Ask):
+    rows = ids.find(ask.history)
+    scores = weights[rows].sum(axis=0)
+    scores[rows] = -np.inf
+    best = np.argpartition(-scores, ask.k)[: ask.k]
+    best = best[np.argsort(-scores[best])]
+    return {"items": [{"item_id": ids.ids[int(row)].as_py(), "score": float(scores[row])} for row in best]}
+uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
+"""
+
+
+@pytest.fixture(scope="module")
+def artifact():
+    path = os.environ.get("JAXREC_ARTIFACT")
+    if not path:
+        pytest.skip("set JAXREC_ARTIFACT to an artifact, such as that of MovieLens-1M")
+    return Path(path)
+
+
+@contextmanager
+def served(command: list[str], port: int):
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None, "the service did not start"
+                time.sleep(0.5)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+async def closed_loop(port: int, bodies: list[bytes], connections: int, seconds: float) -> np.ndarray:
+    """Seconds of each answer."""
+    found: list[float] = []
+    until = time.perf_counter() + seconds
+
+    async def one(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        place = number
+        while time.perf_counter() < until:
+            body = bodies[place % len(bodies)]
+            place += connections
+            began = time.perf_counter()
+            writer.write(HEAD % len(body) + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+            length = next(
+                int(h.split(b":")[1]) for h in answer.split(b"\r\n") if h.lower().startswith(b"content-length")
+            )
+            await reader.readexactly(length)
+            found.append(time.perf_counter() - began)
+        writer.close()
+
+    await asyncio.gather(*(one(number) for number in range(connections)))
+    return np.array(found)
+
+
+def test_latency_and_throughput(artifact, tmp_path):
+    recommender = Recommender.load(artifact, check=False)
+    draw, ids = np.random.default_rng(0), recommender.loaded.catalog.ids.ids.to_pylist()
+    fame = recommender.loaded.catalog.popularity / recommender.loaded.catalog.popularity.sum()
+    bodies = [
+        json.dumps({"history": [ids[row] for row in draw.choice(len(ids), HISTORY, False, fame)], "k": 10}).encode()
+        for _ in range(200)
+    ]
+    asked = recommender.asked(history=[ids[row] for row in range(HISTORY)])
+    times = []
+    for _ in range(200):
+        began = time.perf_counter()
+        recommender.loaded.rank(*asked)
+        times.append(time.perf_counter() - began)
+    print(f"\n{artifact}, {len(ids)} items; the exported function alone: p50 {np.median(times[20:]) * 1e3:.2f} ms")
+    base = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(artifact)]
+    log = ["--events", str(tmp_path / "events.sqlite")]
+    tensors = read_tensors(recommender.loaded.files.root / "items.safetensors")
+    square = any(t.ndim == 2 and t.shape[0] == t.shape[1] for t in tensors.values())
+    print(f"{'':<28}{'1 connection, p50 / p99 ms':>28}{'16 connections':>20}{'requests/s 1 / 16':>22}")
+    rates = {}
+    for name in ("batching", "no batching", *(["plain FastAPI and numpy"] if square else [])):
+        port = free_port()
+        command = [*base, *log, "--port", str(port), *(["--no-batching"] if name == "no batching" else [])]
+        if name.startswith("plain"):
+            command = [sys.executable, "-c", PLAIN, str(artifact), str(port)]
+        with served(command, port):
+            asyncio.run(closed_loop(port, bodies, 4, 2.0))
+            alone = asyncio.run(closed_loop(port, bodies, 1, SECONDS))
+            many = asyncio.run(closed_loop(port, bodies, 16, SECONDS))
+        p = [f"{np.percentile(t, 50) * 1e3:.1f} / {np.percentile(t, 99) * 1e3:.1f}" for t in (alone, many)]
+        rates[name] = len(many) / SECONDS
+        print(f"{name:<28}{p[0]:>28}{p[1]:>20}{len(alone) / SECONDS:>12.0f} / {rates[name]:.0f}", flush=True)
+    print(f"throughput at 16 connections, batching over none: {rates['batching'] / rates['no batching']:.2f}")
