@@ -9,23 +9,22 @@ from jaxrec.errors import UserError
 from jaxrec.history_matrix import weighted_history
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
-FEW_ASKERS, FEW_ITEMS = 4, 64  # up to which columns are looked up
+FEW = 64  # items of all askers together, up to which their columns are looked up
 
 
 def history_products(histories: jax.Array, weights: jax.Array) -> jax.Array:
     """`products` of histories, float32 [batch, known items], and weights, float32 [block, known items].
 
-    For few askers with few items each, the columns of what they have are looked up: a fraction of the matrix is read.
+    Where the askers have few items, only the columns of these are read.
     """
-    count = min(FEW_ITEMS, histories.shape[1])
+    count = min(FEW, histories.shape[1])
+    used = jnp.abs(histories).max(axis=0)
 
     def looked_up() -> jax.Array:
-        columns = jax.lax.top_k(jnp.abs(histories), count)[1]
-        held = jnp.take_along_axis(histories, columns, axis=1)
-        return jnp.einsum("ibc,bc->bi", weights[:, columns], held, precision="highest")
+        columns = jax.lax.top_k(used, count)[1]
+        return products(histories[:, columns], weights[:, columns])
 
-    few = (jnp.asarray(histories.shape[0]) <= FEW_ASKERS) & ((histories != 0).sum(axis=1).max() <= count)
-    return jax.lax.cond(few, looked_up, lambda: products(histories, weights))
+    return jax.lax.cond((used > 0).sum() <= count, looked_up, lambda: products(histories, weights))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 NO_ROW = -1
+FEW = 4_096  # ids, up to which each is looked up by itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,15 @@ class IdMap:
     def _as_numpy(self) -> np.ndarray:
         return self.ids.to_numpy(zero_copy_only=False)
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {id_: row for row, id_ in enumerate(self.ids.to_pylist())}
+
     def find(self, ids: Sequence[str] | pa.Array) -> np.ndarray:
         """Rows of `ids` as int32 [n]; -1 for an unknown id."""
+        if len(ids) <= FEW and not isinstance(ids, pa.Array) and all(type(id_) is str for id_ in ids):
+            places = self._places  # kept: arrow would hash the whole catalog for each question
+            return np.fromiter((places.get(id_, NO_ROW) for id_ in ids), np.int32, len(ids))
         found = pc.index_in(pa.array(ids, pa.string()), value_set=self.ids)
         return pc.fill_null(found, NO_ROW).to_numpy(zero_copy_only=False).astype(np.int32)
 

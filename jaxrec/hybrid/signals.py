@@ -7,7 +7,7 @@ import numpy as np
 from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
 from jaxrec.ranker import Query
 
-HALF_LIVES = (5.0, 10.0, 20.0, 40.0, 90.0)  # days
+HALF_LIVES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 90.0)  # days
 NAMES = ("popularity, logarithm", "popularity", *(f"popularity, half-life {days:g} days" for days in HALF_LIVES), "new")
 """An item's age is left out: it grows with the data, so what a blend learns of it on an earlier cut is wrong later."""
 CONTEXT = ("always", "history length", "since the last event")

@@ -19,6 +19,7 @@ from jaxrec.data.text_vectors import says_anything, unit_text_vectors
 from jaxrec.data.tokens import length_batches, tokenizer_from_json
 from jaxrec.errors import DataError, UserError
 from jaxrec.serve.artifact import Files, Manifest, read_manifest, verify
+from jaxrec.serve.asking import feature_row
 from jaxrec.serve.functions import ArtifactWarning, Functions, age_warning
 from jaxrec.serve.likely_tags import LikelyTags
 from jaxrec.serve.stored import StoredItems, StoredUsers
@@ -159,6 +160,11 @@ class Loaded:
     @cached_property
     def user_features(self) -> FeatureEncoder:
         return self._features("user_features.json")
+
+    @cached_property
+    def average_user(self) -> np.ndarray:
+        """Features of nobody in particular, float32 [1, user features]."""
+        return feature_row({}, self.user_features)
 
     def _features(self, name: str) -> FeatureEncoder:
         return FeatureEncoder.from_json(json.loads(self.files.unchanged(name).read_text(encoding="utf-8")))

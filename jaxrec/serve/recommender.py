@@ -290,7 +290,7 @@ class Recommender:
 
     def _known_of(self, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Features and text of these users, [n, width] each: those stored, else the average user's and zeros."""
-        features = np.repeat(feature_row({}, self.loaded.user_features), len(ids), axis=0)
+        features = np.repeat(self.loaded.average_user, len(ids), axis=0)
         text = np.zeros((len(ids), self.manifest.user_text), np.float32)
         if self.loaded.users is not None:
             rows = self.loaded.users.ids.find(ids)

@@ -246,8 +246,10 @@ def told(
 
 def shown(item: Recommendation) -> dict[str, Any]:
     """One item as JSON, without a reason where there is none."""
-    found = item.to_json()
-    return found if item.reason is not None else {name: v for name, v in found.items() if name != "reason"}
+    if item.reason is not None:
+        return item.to_json()
+    plain = ("item_id", "title", "score", "rank", "tags")
+    return {name: getattr(item, name) for name in plain}
 
 
 def explained(live: Live, asked: Asked, own: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:

@@ -53,9 +53,12 @@ class Live:
     def clock(self, seconds: int) -> int:
         """UTC seconds of today as those of the data, whose newest event counts as the moment of the export: so that an
         artifact of old data is not asked years after everything. Seconds of the data's own time stay as they are."""
-        manifest = self.recommender.manifest
-        made = int(datetime.fromisoformat(manifest.created).timestamp())
-        return seconds if seconds <= manifest.asked_at else max(manifest.asked_at, manifest.asked_at + seconds - made)
+        newest = self.recommender.manifest.asked_at
+        return seconds if seconds <= newest else max(newest, newest + seconds - self._made)
+
+    @cached_property
+    def _made(self) -> int:
+        return int(datetime.fromisoformat(self.recommender.manifest.created).timestamp())
 
     @cached_property
     def everything(self) -> np.ndarray:
