@@ -121,7 +121,7 @@ def test_an_archive_put_there_by_hand_is_converted(registry, monkeypatch, tmp_pa
 
 def test_names():
     assert [r.name for r in available()] == ["ml-100k", "ml-1m", "minilm", "smollm2"]
-    with pytest.raises(UserError, match=r"known are ml-100k, ml-1m, minilm. Did you mean 'ml-100k'\?"):
+    with pytest.raises(UserError, match=r"known are ml-100k, ml-1m, minilm, smollm2. Did you mean 'ml-100k'\?"):
         fetch("ml-10k")
 
 

@@ -1,0 +1,87 @@
+"""Events: what they mean, and that none that was acknowledged is lost."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jaxrec.errors import DataError
+from jaxrec.serve.service.events import Done, EventLog, disliked, liked
+
+WRITER = """
+import sys
+from pathlib import Path
+from jaxrec.serve.service.events import Done, EventLog
+log = EventLog(Path(sys.argv[1]))
+number = log.count
+while True:
+    log.append([Done("u", f"i{number}", "like", None, number)])
+    print(number, flush=True)
+    number += 1
+"""
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = EventLog(tmp_path / "events.sqlite")
+    yield log
+    log.close()
+
+
+def test_the_latest_word_on_an_item_counts(log):
+    said = [("a", "like"), ("b", "view"), ("a", "not_interested"), ("c", "buy"), ("b", "undo"), ("c", "like")]
+    log.append([Done("u", item, kind, None, place) for place, (item, kind) in enumerate(said)])
+    log.append([Done("other", "z", "like", None, 9)])
+    assert [(e.item_id, e.kind) for e in log.of("u")] == [("a", "not_interested"), ("c", "like")]
+    assert log.of("nobody") == []
+
+
+def test_weights_and_the_decay_of_dislikes():
+    events = [
+        Done("u", "a", "view", None, 1),
+        Done("u", "b", "rate", 2.0, 2),
+        Done("u", "c", "not_interested", None, 0),
+    ]
+    assert liked(events, 4.0) == [("a", 1.0, 1), ("b", 2.0, 2)]
+    assert disliked(events, 30 * 86_400) == {"c": 0.5}
+
+
+def test_events_and_items_are_there_again(log, tmp_path):
+    log.append([Done("u", "a", "like", None, 1)])
+    log.describe({"x": {"title": "T", "genres": ["A"]}})
+    log.close()
+    again = EventLog(tmp_path / "events.sqlite")
+    assert again.of("u") == [Done("u", "a", "like", None, 1)] and again.items["x"]["genres"] == ["A"]
+    again.close()
+
+
+def test_what_is_no_log_is_refused(tmp_path):
+    (tmp_path / "events.sqlite").write_text("no database " * 100)
+    with pytest.raises(DataError, match="move it away"):
+        EventLog(tmp_path / "events.sqlite")
+
+
+def killed_in_the_middle(path, rounds):
+    acknowledged = -1
+    for round_ in range(rounds):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3 + round_ % 5):
+            acknowledged = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.stdout.read().split()
+        writer.wait()
+        acknowledged = int(rest[-1]) if rest else acknowledged
+        log = EventLog(path)
+        kept = {int(e.item_id[1:]) for e in log.users["u"]}
+        assert set(range(max(0, log.count - 1_000), acknowledged + 1)) <= kept, f"round {round_} lost an event"
+        log.close()
+
+
+def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path):
+    killed_in_the_middle(tmp_path / "events.sqlite", 6)
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path):
+    killed_in_the_middle(tmp_path / "events.sqlite", 200)

@@ -1,0 +1,102 @@
+"""The page in a real browser: search, history, sentence, like, dials, and titles that stay text."""
+
+import asyncio
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+import uvicorn
+
+from jaxrec.serve.service.app import make_app
+from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.meters import Meters
+from jaxrec.serve.service.service import Service
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+
+
+@pytest.fixture(scope="module")
+def address(artifact, tmp_path_factory):
+    service = Service(artifact, EventLog(tmp_path_factory.mktemp("page") / "events.sqlite"), Meters())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(make_app(service), port=port, log_level="error"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(address):
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.faults, page.outside = [], []
+        page.on("console", lambda message: page.faults.append(message.text))
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("request", lambda request: page.outside.append(request.url) if address not in request.url else None)
+        page.goto(address)
+        page.wait_for_selector(".card")
+        yield page
+        assert page.faults == [] and page.outside == []
+        browser.close()
+
+
+def titles(page):
+    return page.locator("#cards h3").all_inner_texts()
+
+
+def changed(page, act):
+    """The titles after something that changes the list."""
+    before = titles(page)
+    act()
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        if titles(page) != before and not page.locator("#cards.old").count():
+            return titles(page)
+    raise AssertionError("the list did not change")
+
+
+def test_a_person_steers_the_list_by_keyboard(page):
+    assert "popular" in page.inner_text("#basis") or "most people" in page.inner_text("#basis")
+    page.fill("#find", "sad film 1")
+    page.wait_for_selector("#found li")
+
+    def take():
+        page.press("#find", "ArrowDown")
+        page.press("#find", "Enter")
+
+    found = changed(page, take)
+    assert "Sad film" in page.inner_text("#history") and all("Sad" in title for title in found[:5])
+    found = changed(page, lambda: page.fill("#sentence", "a comedy, no drama"))
+    assert all("Funny" in title for title in found) and "Comedy; no Drama" in page.inner_text("#understood")
+    first = found[0]
+    found = changed(page, lambda: page.locator("#cards button >> text=Not interested").first.click())
+    assert first.split(". ")[1] not in " ".join(found)
+
+
+def test_likes_of_a_user_are_events(page):
+    found = changed(page, lambda: page.fill("#user", "u4"))
+    after = changed(page, lambda: page.locator("#cards button >> text=Like").first.click())
+    assert found[0].split(". ")[1] not in [title.split(". ")[1] for title in after]
+
+
+def test_hostile_titles_stay_text(page):
+    assert page.locator("#cards h3 b").count() == 0
+    assert all("<b>" in title for title in titles(page))
+
+
+def test_the_plain_list_stands_beside_and_the_page_fits_a_phone(page):
+    page.check("#compare")
+    page.wait_for_selector("#plain .card")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#map").bounding_box()["width"] <= 390
