@@ -5,9 +5,10 @@ import os
 import signal
 from pathlib import Path
 
+import jax
 import uvicorn
 
-from jaxrec.data.fetch import fetch
+from jaxrec.data.fetch import cache_dir, fetch
 from jaxrec.errors import UserError
 from jaxrec.serve.service.app import make_app
 from jaxrec.serve.service.events import EventLog
@@ -40,6 +41,9 @@ def serve(
         raise UserError(
             f"--host {host} can be reached from other machines: set a token that requests must bring, {TOKEN}=..."
         )
+    if jax.config.jax_compilation_cache_dir is None:  # the next start, and each reload, find the programs there
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     log = EventLog(events or artifact.parent / "events.sqlite")
     service = Service(artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, language=_model(language_model))
     print(f"loading {artifact} and compiling its programs", flush=True)
