@@ -174,6 +174,21 @@ def recommend(
 
 
 @app.command()
+def update(
+    workdir: Workdir,
+    events: Annotated[Path | None, typer.Option(help="A service's event log; events.sqlite of the workdir.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to; the workdir's artifact if not given.")] = None,
+    reload: Annotated[str | None, typer.Option(help="A service that is to load it: http://127.0.0.1:8000")] = None,
+):
+    """Fold new events and items into a workdir's artifact; a running service goes on meanwhile."""
+    from jaxrec.update import reload_service, update_job
+
+    update_job(workdir, events or workdir / "events.sqlite", out)
+    if reload:
+        typer.echo(f"serving: {reload_service(reload)}")
+
+
+@app.command()
 def serve(
     artifact: Artifact,
     host: Annotated[str, typer.Option(help="Beyond this machine only with a token, JAXREC_TOKEN.")] = "127.0.0.1",

@@ -97,6 +97,14 @@ class Hybrid:
         of_parts = shares(lessons, told_apart(parts), seconds, **as_learned)
         return replace(_joined(rankers, data, learned.weights), shares=of_parts)
 
+    def refitted(self, data: TrainingData, setting: Setting, weights: Weights) -> HybridRanker | None:
+        """The parts fitted to other data, blended by weights that were learned before; None where the weights are of
+        other parts or signals."""
+        _, rankers, _ = self._fitted(self.parts, data, setting, refuse=True)
+        shape = (len(CONTEXT), len(rankers)), (len(CONTEXT), len(rankers)), (len(CONTEXT), len(NAMES))
+        fits = tuple(leaf.shape for leaf in weights) == shape
+        return _joined(rankers, data, weights) if fits else None
+
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
         """What the weights are learned from, of all inner folds together, and the parts that can be fitted."""
         if not self.parts:

@@ -31,7 +31,7 @@ def ndcg(hits: np.ndarray, positives: int) -> float:
 
 
 def test_the_language_model():
-    prepared = read_data(Experiment("assistant", MovieLens("100k"), RandomPerUser(), Ease()))
+    prepared = read_data(Experiment("assistant", MovieLens("100k"), holdout=RandomPerUser(), method=Ease()))
     data, holdout = prepared.dataset, prepared.holdout
     ranker = Ease().fit(prepared.data)
     judged = Judged.of(data, holdout, "valid")

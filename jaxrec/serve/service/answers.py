@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.data.events import Done, disliked, liked
 from jaxrec.errors import UserError
 from jaxrec.serve.asking import Asked
 from jaxrec.serve.explain import Reason
@@ -14,7 +15,6 @@ from jaxrec.serve.recommender import Recommendation
 from jaxrec.serve.rerank import Dials, pick, standard
 from jaxrec.serve.sentence import Wish, read_wish
 from jaxrec.serve.service.assistant import Facts
-from jaxrec.serve.service.events import Done, disliked, liked
 from jaxrec.serve.service.live import Live
 from jaxrec.serve.service.wire import Asker, Filters, Past, ProfileOf, Recommend
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrec.data.events import WEIGHTS, Done
 from jaxrec.errors import UserError
 from jaxrec.models.language.decoding import Decoder
 from jaxrec.models.language.llama_weights import load_language_model
@@ -18,7 +19,7 @@ from jaxrec.serve.sentence import Wish, heard
 from jaxrec.serve.service import answers
 from jaxrec.serve.service.assistant import RERANKED, Assistant, Facts
 from jaxrec.serve.service.drift import Drift
-from jaxrec.serve.service.events import Done, EventLog
+from jaxrec.serve.service.events import EventLog
 from jaxrec.serve.service.live import BATCHES, Live
 from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.wire import Chat, Event, Explain, Item, ProfileOf, Recommend, Similar
@@ -160,7 +161,12 @@ class Service:
         return self.assistant
 
     def _events(self, user: str | None) -> list[Done]:
-        return [] if user is None else self.log.of(user)
+        """What the user did that the artifact does not know: those of its users up to its newest event it does."""
+        if user is None:
+            return []
+        users, newest = self.live.recommender.loaded.users, self.live.recommender.manifest.asked_at
+        stored = users is not None and int(users.ids.find([user])[0]) >= 0
+        return [e for e in self.log.of(user) if not (stored and e.at <= newest and e.kind in WEIGHTS)]
 
     async def similar(self, request: Similar) -> dict[str, Any]:
         live = self.live
@@ -174,7 +180,7 @@ class Service:
     async def keep(self, events: list[Event]) -> dict[str, Any]:
         """Acknowledged when they are on the disk; the very next answer knows them."""
         now, live = int(time.time()), self.live
-        done = [Done(e.user, e.item_id, e.kind, e.value, now if e.at is None else e.at) for e in events]
+        done = [Done(e.user, e.item_id, e.kind, e.value, now if e.at is None else min(e.at, now)) for e in events]
         _, unknown = live.rows(dict.fromkeys(e.item_id for e in events))
         await self.disk.do(lambda: self.log.append(done))
         self.meters.events(done)

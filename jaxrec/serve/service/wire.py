@@ -13,6 +13,7 @@ Value = str | int | float | bool | list[str] | None
 
 HISTORY = 1_000  # events of a request
 EVENTS = 1_000
+EARLIEST = 631_152_000  # 1990, before which a clock is wrong
 
 
 class Strict(BaseModel):
@@ -102,13 +103,14 @@ Kind = Literal["view", "click", "like", "buy", "rate", "not_interested", "undo"]
 
 
 class Event(Strict):
-    """Something a user did. value: of a rating. at: when, by default now. undo takes back what the user said of it."""
+    """Something a user did. value: of a rating. at: when, by default now, which the future counts as. undo takes back
+    what the user said of the item."""
 
     user: Id
     item_id: Id
     kind: Kind
     value: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
-    at: Seconds | None = None
+    at: Annotated[int, Field(ge=EARLIEST, le=1 << 40, description="UTC seconds, not before 1990")] | None = None
 
 
 class Events(Strict):

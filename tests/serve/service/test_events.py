@@ -6,13 +6,15 @@ import sys
 
 import pytest
 
+from jaxrec.data.events import Done, disliked, liked
 from jaxrec.errors import DataError
-from jaxrec.serve.service.events import Done, EventLog, disliked, liked
+from jaxrec.serve.service.events import EventLog
 
 WRITER = """
 import sys
 from pathlib import Path
-from jaxrec.serve.service.events import Done, EventLog
+from jaxrec.data.events import Done
+from jaxrec.serve.service.events import EventLog
 log = EventLog(Path(sys.argv[1]))
 number = log.count
 while True:

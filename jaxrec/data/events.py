@@ -1,0 +1,74 @@
+"""What users did since an artifact was made: what events mean, and how they are read back."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxrec.errors import DataError, UserError
+
+WEIGHTS = {"view": 0.25, "click": 0.5, "like": 1.0, "buy": 1.0, "rate": 1.0}  # of an ordinary event's weight
+HALF_LIFE = 30 * 86_400.0  # seconds, after which a dislike counts half
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user TEXT NOT NULL, item_id TEXT NOT NULL, "
+    "kind TEXT NOT NULL, value REAL, at INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS items (item_id TEXT PRIMARY KEY, columns TEXT NOT NULL)",
+)
+
+
+class Done(NamedTuple):
+    """Something a user did; at: UTC seconds."""
+
+    user: str
+    item_id: str
+    kind: str
+    value: float | None
+    at: int
+
+
+def read_events(database: sqlite3.Connection) -> Iterable[Done]:
+    """All events, in the order of their arrival."""
+    rows = database.execute("SELECT user, item_id, kind, value, at FROM events ORDER BY number")
+    return (Done(*row) for row in rows)
+
+
+def read_items(database: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    """Items that were described at run time: columns by id."""
+    return {item: json.loads(columns) for item, columns in database.execute("SELECT item_id, columns FROM items")}
+
+
+def read_log(path: Path) -> tuple[list[Done], dict[str, dict[str, Any]]]:
+    """(events, items) of a file that a service keeps, which may go on writing. Raises UserError where there is none."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such event log; `jaxrec serve` keeps one beside the artifact")
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            return list(read_events(database)), read_items(database)
+    except sqlite3.DatabaseError as error:
+        raise DataError(f"{path} is no event log that can be read ({error})") from error
+
+
+def standing(events: Iterable[Done]) -> list[Done]:
+    """One user's events without what was taken back: the latest word on an item counts."""
+    found: dict[str, Done] = {}
+    for event in events:
+        found.pop(event.item_id, None)
+        if event.kind != "undo":
+            found[event.item_id] = event
+    return list(found.values())
+
+
+def liked(events: Iterable[Done], ordinary: float) -> list[tuple[str, float, int]]:
+    """(item, weight, UTC seconds) of what speaks for an item. ordinary: the weight of an ordinary event."""
+    return [
+        (e.item_id, e.value if e.kind == "rate" and e.value is not None else WEIGHTS[e.kind] * ordinary, e.at)
+        for e in events
+        if e.kind in WEIGHTS
+    ]
+
+
+def disliked(events: Iterable[Done], now: int) -> dict[str, float]:
+    """How much each dislike still counts, from 1 down by half in 30 days."""
+    return {e.item_id: 2.0 ** (-max(0, now - e.at) / HALF_LIFE) for e in events if e.kind == "not_interested"}

@@ -1,0 +1,129 @@
+"""Events folded into an artifact: who is new is known, and the ranking is near that of learning everything anew."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from jaxrec.classic.ease import Ease
+from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.data.events import Done
+from jaxrec.data.interactions import Histories
+from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.data.sources.with_events import WithEvents
+from jaxrec.errors import DataError, UserError
+from jaxrec.experiment import Experiment
+from jaxrec.hybrid.hybrid import Hybrid
+from jaxrec.job import export_ranker, run_job
+from jaxrec.run import read_data, with_text
+from jaxrec.serve.recommender import Recommender
+from jaxrec.serve.service.app import make_app
+from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.meters import Meters
+from jaxrec.serve.service.service import Service
+from jaxrec.update import update_job
+
+SOURCE = Synthetic(users=80, items=40)
+
+
+def job(source):
+    method = Hybrid(parts=(Ease(l2=20.0), ItemNeighbours()), folds=1, users=60, candidates=40)
+    return Experiment("update", source, encoder=None, method=method, baselines=())
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    path = tmp_path_factory.mktemp("update") / "run"
+    run_job(job(SOURCE), path, quiet=True, say=lambda line: None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def events(workdir):
+    """A newcomer who did what another user did, and a known user who took one thing back."""
+    tables = SOURCE.load()
+    users = tables.interactions["user_id"].to_pylist()
+    items = tables.interactions["item_id"].to_pylist()
+    model = users[0]
+    copied = [item for user, item in zip(users, items, strict=True) if user == model]
+    kept = EventLog(workdir / "events.sqlite")
+    now = 1_790_000_000
+    kept.append([Done("newcomer", item, "like", None, now + place) for place, item in enumerate(copied)])
+    kept.append([Done("fickle", item, kind, None, now) for item in copied[:1] for kind in ("like", "undo")])
+    kept.append([Done("averse", copied[0], "not_interested", None, now)])
+    kept.close()
+    return workdir / "events.sqlite", copied
+
+
+def test_the_source_has_what_speaks_for_items(events):
+    path, copied = events
+    tables, before = WithEvents(SOURCE, str(path)).load(), SOURCE.load()
+    assert tables.interactions.num_rows == before.interactions.num_rows + len(copied)
+    assert set(tables.interactions["user_id"].to_pylist()[-len(copied) :]) == {"newcomer"}
+    with pytest.raises(UserError, match="no such event log"):
+        WithEvents(SOURCE, "nowhere.sqlite").load()
+    path.with_name("bad").write_text("no database " * 50)
+    with pytest.raises(DataError, match="no event log"):
+        WithEvents(SOURCE, str(path.with_name("bad"))).load()
+
+
+def test_an_update_is_near_a_whole_training(workdir, events, tmp_path):
+    path, copied = events
+    out = update_job(workdir, path, tmp_path / "artifact", say=lambda line: None)
+    quick = Recommender.load(out)
+    experiment = job(WithEvents(SOURCE, str(path)))
+    prepared = with_text(read_data(experiment, say=lambda line: None), say=lambda line: None)
+    everything = replace(prepared.data, train=prepared.dataset.interactions.by_time())
+    export_ranker(
+        prepared,
+        experiment.method.fit(everything),
+        tmp_path / "whole",
+        histories=Histories.of(everything.train, prepared.dataset.num_users),
+    )
+    slow = Recommender.load(tmp_path / "whole")
+    assert quick.manifest.users == slow.manifest.users
+    assert not {item.item_id for item in quick.recommend("newcomer", k=10)} & set(copied)
+    shared = []
+    for user in quick.loaded.users.ids.ids.to_pylist():
+        ours, theirs = (
+            {item.item_id for item in asked.recommend(user, k=10, explain=False)} for asked in (quick, slow)
+        )
+        shared.append(len(ours & theirs) / 10)
+    assert np.mean(shared) > 0.7
+    weights = [np.asarray(r.loaded.shared["weights/parts"]) for r in (quick, Recommender.load(workdir / "artifact"))]
+    np.testing.assert_array_equal(*weights)
+
+
+def test_a_service_takes_the_update_over_and_answers_all_the_while(workdir, events):
+    path, copied = events
+    service = Service(workdir / "artifact", EventLog(path), Meters())
+    with TestClient(make_app(service)) as client:
+        answers, stop = [], threading.Event()
+
+        def keep_asking():
+            while not stop.is_set():
+                answers.append(client.post("/v1/recommend", json={"user": "newcomer"}).status_code)
+
+        asker = threading.Thread(target=keep_asking)
+        asker.start()
+        try:
+            before = client.get("/v1/model").json()
+            update_job(workdir, path, say=lambda line: None)
+            assert client.post("/v1/reload").status_code == 200
+        finally:
+            stop.set()
+            asker.join()
+        after = client.get("/v1/model").json()
+        assert after["users"] == before["users"] + 1 and set(answers) == {200} and len(answers) > 3
+        answer = client.post("/v1/recommend", json={"user": "newcomer", "k": 20}).json()
+        assert not {item["item_id"] for item in answer["items"]} & set(copied)
+
+
+def test_the_command_refuses_what_is_not_there(tmp_path):
+    from jaxrec.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["update", "--workdir", str(tmp_path / "none")])
+    assert stopped.value.code == 2
