@@ -25,11 +25,11 @@ from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.service import Service
 from jaxrec.update import update_job
 
-SOURCE = Synthetic(users=80, items=40)
+SOURCE = Synthetic(users=300, items=60)
 
 
 def job(source):
-    method = Hybrid(parts=(Ease(l2=20.0), ItemNeighbours()), folds=1, users=60, candidates=40)
+    method = Hybrid(parts=(Ease(l2=20.0), ItemNeighbours()), folds=2, users=300, candidates=60)
     return Experiment("update", source, encoder=None, method=method, baselines=())
 
 
