@@ -17,7 +17,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxrec"
 FILES = sorted(PACKAGE.rglob("*.py"))
-STAGES = {"hybrid", "data", "models", "losses", "parallel", "classic", "tasks", "evaluate", "train", "serve", "study"}
+STAGES = {
+    "integrations",
+    "hybrid",
+    "data",
+    "models",
+    "losses",
+    "parallel",
+    "classic",
+    "tasks",
+    "evaluate",
+    "train",
+    "serve",
+    "study",
+}
 ANY = {path.stem for path in PACKAGE.iterdir()} - {"cli"}
 # A stage may import itself, these, and the files that belong to all.
 MAY_IMPORT = {
@@ -32,6 +45,7 @@ MAY_IMPORT = {
     "train": {"data", "parallel", "tasks", "evaluate", "files", "config"},
     "serve": {"data", "models", "tasks", "classic", "files"},  # models: the language model of the service
     "study": ANY,
+    "integrations": {"serve"},
     "files": set(),
     "errors": set(),
     "ranker": set(),

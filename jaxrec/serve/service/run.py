@@ -48,7 +48,6 @@ def serve(
     service = Service(artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, language=_model(language_model))
     print(f"loading {artifact} and compiling its programs", flush=True)
     service.start()
-    print(f"serving {service.live.version} at http://{host}:{port}/", flush=True)
     config = uvicorn.Config(
         make_app(service, token),
         host=host,
@@ -59,6 +58,8 @@ def serve(
     )
     server = _Server(config)
     server.service = service
+    for ended in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when all is answered: the end is good
+        signal.signal(ended, lambda *_: None)
     server.run()
     if not server.started:
         raise UserError(f"--port {port} cannot be used on {host}: it is taken, or not allowed")
@@ -71,6 +72,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list | None = None) -> None:
         await super().startup(sockets)
+        if self.started:
+            at = f"http://{self.config.host}:{self.config.port}/"
+            print(f"serving {self.service.live.version} at {at}", flush=True)
         if hasattr(signal, "SIGHUP"):
             import asyncio
 

@@ -1,0 +1,80 @@
+"""The client against a service of its own process."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxrec.classic.ease import Ease
+from jaxrec.client import Client
+from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.errors import UserError
+from jaxrec.experiment import Experiment
+from jaxrec.job import run_job
+
+CURL = shutil.which("curl")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("client") / "run"
+    experiment = Experiment("client", Synthetic(users=60, items=150), encoder=None, method=Ease(l2=20.0), baselines=())
+    run_job(experiment, workdir, quiet=True, say=lambda line: None)
+    command = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(workdir / "artifact"), "--port", "8765"]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in service.stdout:
+        if line.startswith("serving"):
+            break
+    yield "http://127.0.0.1:8765"
+    service.terminate()
+    assert service.wait(60) == 0
+
+
+@pytest.fixture
+def client(address):
+    return Client(address)
+
+
+def test_asking_and_telling(client):
+    answer = client.recommend("u003", k=4, explain=True)
+    assert len(answer.items) == 4 and answer.basis == ("model",) and answer.items[0].reason
+    first = answer.items[0].item_id
+    client.event("u003", first, "like")
+    assert first not in [item.item_id for item in client.recommend("u003", k=30).items]
+    assert len(client.similar(first, 3)) == 3
+    assert client.profile("u003")["tags"]
+
+
+def test_what_is_wrong_is_said(client):
+    with pytest.raises(UserError, match="k: .*422"):
+        client.recommend("u003", k=0)
+    with pytest.raises(UserError, match="does not answer"):
+        Client("http://127.0.0.1:9", timeout=2).recommend("u003")
+
+
+def test_no_address_beyond_this_machine_without_a_token(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(tmp_path), "--host", "0.0.0.0"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "JAXREC_TOKEN" in done.stderr
+
+
+@pytest.mark.skipif(not CURL, reason="needs curl")
+def test_the_readmes_lines_answer(address):
+    """Every curl line of the README, with the port of this service."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in readme.splitlines() if line.startswith("curl ")]
+    assert len(lines) >= 4
+    for line in lines:
+        began = time.perf_counter()
+        done = subprocess.run(
+            ["bash", "-c", line.replace("http://127.0.0.1:8000", address) + " -w '%{http_code}' -s"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout[-3:] in ("200", "400") and time.perf_counter() - began < 30, (line, done.stdout)
