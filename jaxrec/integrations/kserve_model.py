@@ -5,6 +5,7 @@ The Open Inference Protocol with strings: an input "history" of item ids [events
 """
 
 import argparse
+import uuid
 
 import kserve
 from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model, ModelServer
@@ -34,7 +35,7 @@ class RecommenderModel(Model):
             InferOutput("item_ids", [len(items)], "BYTES", [item.item_id for item in items]),
             InferOutput("scores", [len(items)], "FP32", [item.score for item in items]),
         ]
-        return InferResponse(response_id=payload.id, model_name=self.name, infer_outputs=outputs)
+        return InferResponse(response_id=payload.id or str(uuid.uuid4()), model_name=self.name, infer_outputs=outputs)
 
 
 if __name__ == "__main__":

@@ -35,13 +35,13 @@ class Assistant:
 
     decoder: Decoder
     tags: tuple[str, ...]
-    _plain: list[int] = field(init=False)
+    _plain: dict[int, str] = field(init=False)
 
     def __post_init__(self) -> None:
         tokenizer = self.decoder.model.tokenizer
         words = (tokenizer.decode([token]) for token in range(tokenizer.get_vocab_size()))
-        ends = [token for token in self.decoder.model.end]
-        self._plain = [token for token, word in enumerate(words) if PLAIN.fullmatch(word)] + ends
+        self._plain = {token: word for token, word in enumerate(words) if PLAIN.fullmatch(word)}
+        self._plain |= dict.fromkeys(self.decoder.model.end, "")
 
     def reason(self, facts: Facts) -> tuple[str, bool]:
         """(a sentence, whether it says nothing but the facts). Names come from the facts alone, by construction: what
@@ -82,6 +82,13 @@ class Assistant:
         """What may come next: a plain word, or the next piece of a name or tag that has been begun."""
         names = [self.decoder.encode(" " + _quiet(name)) for name in (*facts.names, *facts.tags)]
         starts = [own[0] for own in names]
+        told = {tag.lower() for tag in facts.tags}
+        others = [tag.lower() for tag in self.tags if tag.lower() not in told]  # tags that are no facts cannot be begun
+        plain = [
+            token
+            for token, word in self._plain.items()
+            if len(word.strip()) < 3 or not any(tag.startswith(word.strip()) for tag in others)
+        ]
 
         def allowed(written: list[int]) -> list[int]:
             at, open_names = 0, []
@@ -95,7 +102,7 @@ class Assistant:
                     return [own[len(written) - at] for own in open_names]
                 else:
                     at += 1
-            return [*self._plain, *starts]
+            return [*plain, *starts]
 
         return allowed
 
