@@ -195,12 +195,13 @@ def serve(
     port: Annotated[int, typer.Option(help="Of the page and the API.")] = 8000,
     events: Annotated[Path | None, typer.Option(help="The event log; events.sqlite beside the artifact.")] = None,
     language_model: Annotated[str | None, typer.Option(help="smollm2, or a path: writes, reranks, chats.")] = None,
+    other: Annotated[Path | None, typer.Option(help="A second artifact, to compare with on the page.")] = None,
     batching: Annotated[bool, typer.Option(help="Answer requests that wait together.")] = True,
 ):
     """Serve an artifact: an HTTP API and a page, with events that change the next answer."""
     from jaxrec.serve.service.run import serve as run
 
-    run(artifact, host=host, port=port, events=events, language_model=language_model, batching=batching)
+    run(artifact, host=host, port=port, events=events, language_model=language_model, other=other, batching=batching)
 
 
 @app.command()

@@ -205,6 +205,16 @@ class Recommender:
         items, catalog = new_items(self.loaded, table, text_vectors)
         return Recommender(replace(self.loaded, items=items, catalog=catalog))
 
+    def described(self, table: pa.Table) -> "Recommender":
+        """The same where these known items have other titles, texts and tags; what training learned of them stays.
+        table: as of `with_new_items`. Raises DataError for an id that is not known."""
+        encoder, catalog = self.loaded.item_features, self.loaded.catalog
+        rows = np.array([self._item(item) for item in table["item_id"].to_pylist()], np.int64)
+        titles, texts = (part.cast(pa.string()) for part in encoder.describe(table))
+        return Recommender(
+            replace(self.loaded, catalog=catalog.described(rows, titles, texts, encoder.read_tags(table)))
+        )
+
     def with_room(self, more: int) -> "Recommender":
         """The same with room for so many items more, where its functions take them and it can place them."""
         loaded, rows = self.loaded, len(self.loaded.catalog) + more

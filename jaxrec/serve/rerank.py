@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ALIKE = 15.0  # standard deviations of a score that a cosine of one costs at full diversity: texts differ by tenths
 SMOOTHING = 0.01  # of the list's mix, so that a tag that is not there yet costs much but not everything
 
 
@@ -46,9 +47,9 @@ def pick(
 
     scores: [n], standardised. vectors: float [n, dim], unit rows, what diversity compares. tags: float [n, tags], each
     row a share of 1, or zeros; wanted: float [tags], the asker's own mix. popularity: [n], of any scale.
-    diversity: maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): score - dial x 3 x the cosine with the
-    nearest item chosen before. calibration: the Kullback-Leibler divergence of the list's mix of tags from the asker's
-    (Steck, RecSys 2018) is held down greedily. novelty: 1 - cosine of the item's tags with the asker's mix.
+    diversity: maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): score - dial x ALIKE x the cosine
+    with the nearest item chosen before. calibration: the Kullback-Leibler divergence of the list's mix of tags from the
+    asker's (Steck, RecSys 2018) is held down greedily. novelty: 1 - cosine of the item's tags with the asker's mix.
     """
     value = scores + dials.popularity * standard(np.log1p(popularity))
     if dials.novelty and wanted.any():
@@ -58,7 +59,7 @@ def pick(
     left, chosen = np.ones(len(value), bool), []
     nearest, mix = np.zeros(len(value)), np.zeros(tags.shape[1])
     while len(chosen) < min(k, len(value)):
-        gain = value - 3.0 * dials.diversity * nearest
+        gain = value - ALIKE * dials.diversity * nearest
         if dials.calibration and wanted.any():
             lists = (mix[None, :] + tags) / (len(chosen) + 1)
             gain = gain - 5.0 * dials.calibration * divergence(wanted, lists)

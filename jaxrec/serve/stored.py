@@ -1,7 +1,7 @@
 """The catalog and the users that an artifact carries."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,19 @@ class StoredItems:
 
     def id(self, row: int) -> str:
         return self.ids.ids[int(row)].as_py()
+
+    def described(self, rows: np.ndarray, titles: pa.StringArray, texts: pa.StringArray, tags: Tags) -> "StoredItems":
+        """The same with other titles, texts and tags at these rows."""
+        mine = {int(row): place for place, row in enumerate(rows)}
+        columns = {"titles": (self.titles, titles), "texts": (self.texts, texts)}
+        changed = {}
+        for name, (old, new) in columns.items():
+            values = old.to_pylist()
+            for row, place in mine.items():
+                values[row] = new[place].as_py()
+            changed[name] = pa.array(values, pa.string())
+        lists = [tags.of(mine[row]) if row in mine else self.tags.of(row) for row in range(len(self))]
+        return replace(self, **changed, tags=_tags(pa.chunked_array([pa.array(lists, pa.list_(pa.string()))])))
 
     def extended(
         self, ids: Sequence[str], titles: pa.StringArray, texts: pa.StringArray, tags: Tags, words: Tags

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxrec.serve.rerank import Dials, divergence, pick, standard, unit
+from jaxrec.serve.rerank import ALIKE, Dials, divergence, pick, standard, unit
 
 DRAW = np.random.default_rng(0)
 SCORES = standard(np.sort(DRAW.normal(size=40))[::-1])
@@ -25,7 +25,7 @@ def test_diversity_is_maximal_marginal_relevance():
     picked = chosen(diversity=0.5)
     for place in range(1, 10):
         before = picked[:place]
-        gain = SCORES - 1.5 * np.maximum((VECTORS @ VECTORS[before].T).max(axis=1), 0)
+        gain = SCORES - 0.5 * ALIKE * np.maximum((VECTORS @ VECTORS[before].T).max(axis=1), 0)
         gain[before] = -np.inf
         assert picked[place] == gain.argmax()
     assert len(set(TAGS[picked].argmax(axis=1))) == 4

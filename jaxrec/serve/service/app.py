@@ -128,7 +128,7 @@ def _first_version(service: Service) -> APIRouter:
     @v1.get("/model")
     async def model() -> dict[str, Any]:
         """What answers."""
-        return service.live.about
+        return service.live.about | {"other": service.second.version if service.second else None}
 
     @v1.get("/drift")
     async def drift() -> dict[str, Any]:

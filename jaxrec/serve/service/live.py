@@ -206,18 +206,25 @@ class Live:
             self.encode("a film")
 
     def with_items(self, items: dict[str, dict[str, Any]]) -> tuple["Live", list[str]]:
-        """(the same that ranks new items too, ids that it cannot describe anew). items: columns by id. What training
-        knows of an item stays as it is; one that was added at run time is placed anew by its new description.
+        """(the same with these items, ids of those that were there before). items: columns by id.
 
+        A new item is placed by its description. One that is there gets a new title, text and tags, and with them
+        another place in sentences, filters and profiles; what the ranker learned of it stays.
         Raises UserError or DataError for items that cannot be placed.
         """
         known = self.catalog.ids.find(list(items)) >= 0
         there = [item for item, is_known in zip(items, known, strict=True) if is_known]
         fresh = {item: columns for item, columns in items.items() if item not in there}
+        recommender, texts = self.recommender, self.texts
+        if there:
+            recommender = recommender.described(_table({item: items[item] for item in there}))
+            if texts is not None:
+                rows, texts = self.catalog.ids.find(there), texts.copy()
+                said = [recommender.loaded.catalog.texts[int(row)].as_py() or "" for row in rows]
+                texts[rows] = recommender.loaded.encode_text(said)
         if not fresh:
-            return self, there
-        recommender = self.recommender.with_new_items(_table(fresh))
-        texts = self.texts
+            return replace(self, recommender=recommender, texts=texts), there
+        recommender = recommender.with_new_items(_table(fresh))
         if texts is not None:
             later = recommender.loaded.catalog.texts.slice(len(texts)).to_pylist()
             texts = np.concatenate([texts, recommender.loaded.encode_text([text or "" for text in later])])

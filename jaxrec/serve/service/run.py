@@ -27,14 +27,15 @@ def serve(
     port: int,
     events: Path | None,
     language_model: str | None = None,
+    other: Path | None = None,
     batching: bool = True,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     events: the event log, by default events.sqlite beside the artifact. language_model: a .gguf file, a directory or
-    "smollm2". The token that requests must bring is that of the environment variable JAXREC_TOKEN. SIGHUP loads the
-    artifact's directory again. Raises UserError for an address beyond this machine without a token, and as
-    `Recommender.load`.
+    "smollm2". other: a second artifact, to be compared with. The token that requests must bring is that of the
+    environment variable JAXREC_TOKEN. SIGHUP loads the artifact's directory again. Raises UserError for an address
+    beyond this machine without a token, and as `Recommender.load`.
     """
     token = os.environ.get(TOKEN) or None
     if token is None and not _loopback(host):
@@ -45,7 +46,9 @@ def serve(
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     log = EventLog(events or artifact.parent / "events.sqlite")
-    service = Service(artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, language=_model(language_model))
+    service = Service(
+        artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, language=_model(language_model), other=other
+    )
     print(f"loading {artifact} and compiling its programs", flush=True)
     service.start()
     config = uvicorn.Config(

@@ -39,7 +39,7 @@ class Service:
     """`live` is replaced as a whole, so that a request sees one artifact from its beginning to its end.
 
     batch: askers that are answered at once at most; 1 for one after the other. language: of a language model, None to
-    do without.
+    do without. other: a second artifact, to be compared with.
     """
 
     artifact: Path
@@ -48,8 +48,10 @@ class Service:
     batch: int = BATCHES[-1]
     waiting: int = 256
     language: Path | None = None
+    other: Path | None = None
     live: Live | None = None
     ready: bool = False
+    second: Live | None = None
     assistant: Assistant | None = None
     device: Worker = field(init=False)
     disk: Worker = field(init=False)
@@ -62,7 +64,9 @@ class Service:
 
     def start(self) -> None:
         """Load the artifact and compile its programs. Raises as `Live.load`."""
-        self.live = self._loaded()
+        self.live = self._loaded(self.artifact)
+        if self.other is not None:
+            self.second = self._loaded(self.other)
         if self.language is not None:
             self.assistant = Assistant(Decoder(load_language_model(self.language)), self.live.catalog.tags.names)
             self.assistant.reason(Facts("A film", (), ()))
@@ -77,22 +81,26 @@ class Service:
             worker.stop()
         self.log.close()
 
-    def _loaded(self) -> Live:
-        live = Live.load(self.artifact)
+    def _loaded(self, artifact: Path) -> Live:
+        live = Live.load(artifact)
         if self.log.items:
             live = live.with_items(self.log.items)[0]
         live.warm_up()
-        self.meters.model(live.version)
+        if artifact == self.artifact:
+            self.meters.model(live.version)
         return live
 
     async def reload(self) -> str:
         """Load the artifact's directory again; the old one answers until the new one has passed its self-test."""
         async with self._changing:
-            self.live = await asyncio.to_thread(self._loaded)
+            self.live = await asyncio.to_thread(self._loaded, self.artifact)
         return self.live.version
 
     async def recommend(self, request: Recommend, wish: Wish | None = None) -> dict[str, Any]:
-        seconds, live = request.deadline_ms / 1_000, self.live
+        live = self.second if request.other else self.live
+        if live is None:
+            raise UserError("other: there is no other artifact here: start the service with --other DIR")
+        seconds = request.deadline_ms / 1_000
         until = time.monotonic() + seconds
         plan = answers.plan_of(live, request, self._events(request.user), wish=wish)
         nobody = np.zeros(0), np.zeros(0, np.int32)
@@ -187,17 +195,16 @@ class Service:
         return {"kept": len(done), "unknown_items": unknown}
 
     async def describe(self, items: list[Item]) -> dict[str, Any]:
-        """Add items, so that the next answer ranks them."""
+        """Add items, so that the next answer ranks them, or describe known ones anew."""
         described = {item.item_id: item.columns for item in items}
         if len(described) < len(items):
             raise UserError("items: an item_id stands twice")
         async with self._changing:
             live, there = await self._call(lambda: self.live.with_items(described), None)
-            fresh = {item: columns for item, columns in described.items() if item not in there}
-            if fresh:
-                await self.disk.do(lambda: self.log.describe(fresh))
+            await self.disk.do(lambda: self.log.describe(described))
             self.live = live
-        return {"added": list(fresh), "known_already": there, "items": len(live.catalog)}
+        added = [item for item in described if item not in there]
+        return {"added": added, "changed": there, "items": len(live.catalog)}
 
     def drift(self) -> dict[str, Any]:
         """How far the events that came in are from those of training."""

@@ -69,6 +69,7 @@ class Recommend(Asker):
     popularity: Annotated[float, Field(ge=-1, le=1)] = 0.0
     novelty: Share = 0.0
     explain: bool = False
+    other: Annotated[bool, Field(description="answer by the other artifact, where there is one")] = False
     rerank: Annotated[bool, Field(description="by the language model too, where there is one")] = False
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 10_000
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import planted
@@ -9,6 +10,7 @@ import pytest
 from conftest import ids
 from fastapi.testclient import TestClient
 
+from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.service.app import make_app
 from jaxrec.serve.service.events import EventLog
@@ -85,8 +87,17 @@ def test_new_items_are_ranked_in_the_next_call(ask):
     added = {"item_id": "fresh", "columns": {"title": "Funny comedy", "genres": ["Comedy"]}}
     assert ask("items", items=[added])["added"] == ["fresh"]
     assert "fresh" in ids(ask("recommend", history=["i1", "i2"], k=20, candidates=["fresh", "i20"]))
-    assert ask("items", items=[added])["known_already"] == ["fresh"]
+    assert ask("items", items=[added])["changed"] == ["fresh"]
     assert ask("recommend", sentence="funny comedy", k=20, candidates=["fresh"])["items"][0]["item_id"] == "fresh"
+
+
+def test_a_known_item_can_be_described_anew(ask):
+    only = {"user": "u0", "k": 20, "candidates": ["i22"], "filters": {"any_tags": ["Romance"]}}
+    assert ids(ask("recommend", **only)) == []
+    changed = {"item_id": "i22", "columns": {"title": "High Noon", "genres": ["Romance", "Drama"]}}
+    assert ask("items", items=[changed])["changed"] == ["i22"]
+    assert [item["title"] for item in ask("recommend", **only)["items"]] == ["High Noon"]
+    ask("items", items=[{"item_id": "i22", "columns": {"title": "Sad film 22 <b>", "genres": ["Drama"]}}])
 
 
 def test_explanations_profiles_and_neighbours(ask):
@@ -194,8 +205,6 @@ def test_items_and_events_outlive_the_service(artifact, tmp_path):
 def test_a_damaged_artifact_is_not_taken_over(artifact, data, tmp_path):
     import shutil
 
-    from jaxrec.serve.export import export
-
     copy = tmp_path / "artifact"
     shutil.copytree(artifact, copy)
     service = Service(copy, EventLog(tmp_path / "events.sqlite"), Meters())
@@ -226,3 +235,24 @@ def test_many_at_once_get_each_their_own_answer(client):
     for thread in threads:
         thread.join()
     assert found == alone
+
+
+def test_another_artifact_can_be_compared_with(artifact, data, tmp_path):
+    second = tmp_path / "second"
+    turned = planted.ranker(data)
+    items = turned.arrays.items | {"vector": -turned.arrays.items["vector"]}
+    export(
+        replace(turned, arrays=turned.arrays._replace(items=items)),
+        data,
+        second,
+        histories=planted.histories(data),
+        name="second",
+        k_max=20,
+    )
+    service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters(), other=second)
+    with TestClient(make_app(service)) as client:
+        assert "second" in client.get("/v1/model").json()["other"]
+        ours, theirs = (
+            client.post("/v1/recommend", json={"user": "u0", "k": 3, "other": other}).json() for other in (False, True)
+        )
+        assert "planted" in ours["model"] and "second" in theirs["model"]

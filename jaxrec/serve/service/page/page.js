@@ -6,6 +6,8 @@ const dials = ["language", "diversity", "calibration", "popularity", "novelty"];
 const state = { history: [], said: new Map(), map: [], shown: [], number: 0 };
 let token = sessionStorage.getItem("token");
 
+let other = false; // whether there is a second model to compare with
+
 async function call(path, body) {
   const headers = body ? { "content-type": "application/json" } : {};
   if (token) headers.authorization = `Bearer ${token}`;
@@ -44,7 +46,7 @@ async function refresh() {
   const question = { ...asker(), sentence: at("sentence").value, k: 10 };
   try {
     const lists = [call("/v1/recommend", { ...question, ...steered, explain: at("explain").checked })];
-    if (at("compare").checked) lists.push(call("/v1/recommend", { ...question, sentence: "" }));
+    if (at("compare").checked) lists.push(call("/v1/recommend", other ? { ...question, other } : { ...question, sentence: "" }));
     const [answer, plain] = await Promise.all(lists);
     if (number !== state.number) return; // a later question is on its way
     fault(null);
@@ -225,6 +227,8 @@ async function start() {
     at("model").textContent = `${about.model}: ${about.items.toLocaleString("en")} items, ${about.users.toLocaleString("en")} users`;
     at("users").replaceChildren(...about.some_users.map((user) => element("option", undefined, { value: user })));
     at("sentence").disabled = !about.sentences;
+    other = Boolean(about.other);
+    if (other) at("beside").textContent = `Beside ${about.other}`;
     state.map = (await call("/v1/map")).items;
     await refresh();
   } catch (error) {
