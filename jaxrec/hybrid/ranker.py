@@ -82,8 +82,9 @@ class HybridRanker:
 
     def spread(self, shared: PyTree, asked: tuple[PyTree, ...]) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of each part's scores over the probe, float32 [batch, parts]."""
-        scores = jnp.stack(self.part_scores(shared, shared["probe"], asked), axis=-1)
-        return scores.mean(axis=1), scores.std(axis=1) + 1e-6
+        scores = self.part_scores(shared, shared["probe"], asked)
+        mean, std = (jnp.stack([f(part, axis=1) for part in scores], axis=1) for f in (jnp.mean, jnp.std))
+        return mean, std + 1e-6
 
     def user(self, arrays: Arrays, query: Query) -> Asker:
         asked, weights, about = self.asked(arrays, query), arrays.shared["weights"], context(query)
