@@ -1,8 +1,9 @@
 """The artifact as it answers now: with the items that were added, ready for questions of any kind."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +30,13 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 @dataclass(frozen=True, eq=False)
 class Live:
     """texts: float32 [items, dim], unit vectors of the items' texts, None without an encoder. years: int [items], from
-    titles that end in "(year)", -1 where none does. added: ids that were described at run time."""
+    titles that end in "(year)", -1 where none does. added: ids that were described at run time. costs: seconds of one
+    batch by its size, measured by `warm_up`."""
 
     recommender: Recommender
     texts: np.ndarray | None
     added: frozenset[str] = frozenset()
+    costs: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Live":
@@ -170,6 +173,11 @@ class Live:
         scores, rows = self.recommender.loaded.rank(query, seen, asked[0].allowed)
         return [(scores[place], rows[place]) for place in range(len(asked))]
 
+    def batch_for(self, askers: int) -> int:
+        """How many of so many askers to answer at once: what takes least time, which for a ranker that looks up the
+        columns of one history may be one by one."""
+        return min(BATCHES, key=lambda size: -(-askers // size) * self.costs.get(size, float(size)))
+
     def _padded(self, asked: Sequence[Asked], size: int, width: int) -> tuple[QueryArrays, np.ndarray]:
         """The questions as one of `size` askers, histories and seen items as wide as each other where they may be."""
         manifest = self.recommender.manifest
@@ -200,6 +208,9 @@ class Live:
                     there = rows >= 0
                     if not np.isfinite(scores[there]).all() or (rows[there] >= len(self.catalog)).any():
                         raise UserError(f"{self.version}: the self-test failed, its scores are not usable")
+        wide = asked._replace(seen=_stacked([asked.seen], 1, -1, self.widths[0]))
+        for size in BATCHES:
+            self.costs[size] = min(_seconds(lambda size=size: self.rank([wide] * size)) for _ in range(5))
         self.scores_of(asked, some)
         self.recommender.why(asked, some)
         if self.texts is not None:
@@ -231,6 +242,12 @@ class Live:
         if len(recommender.loaded.items[next(iter(recommender.loaded.items))]) > len(self.everything):
             recommender = recommender.with_room(ROOM)
         return replace(self, recommender=recommender, texts=texts, added=self.added | set(fresh)), there
+
+
+def _seconds(act: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
 
 
 def _stacked(rows: list[np.ndarray], size: int, missing: int, width: int) -> np.ndarray:

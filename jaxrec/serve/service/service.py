@@ -226,15 +226,20 @@ class Service:
             else:
                 _do(job)
         for group in together.values():
-            self.meters.batch(len(group))
-            try:
-                found = group[0].what.live.rank([job.what.asked for job in group])
-            except BaseException as error:
-                for job in group:
-                    job.fail(error)
-                continue
-            for job, answer in zip(group, found, strict=True):
-                job.answer(answer)
+            size = group[0].what.live.batch_for(len(group))
+            for start in range(0, len(group), size):
+                self._rank(group[start : start + size])
+
+    def _rank(self, jobs: list[Job]) -> None:
+        self.meters.batch(len(jobs))
+        try:
+            found = jobs[0].what.live.rank([job.what.asked for job in jobs])
+        except BaseException as error:
+            for job in jobs:
+                job.fail(error)
+            return
+        for job, answer in zip(jobs, found, strict=True):
+            job.answer(answer)
 
 
 def _each(jobs: list[Job]) -> None:
