@@ -82,8 +82,9 @@ function card(item) {
   if (item.tags.length) made.append(element("p", item.tags.join(" · "), { className: "tags" }));
   if (item.reason) made.append(element("p", item.reason.text));
   if (item.parts) {
-    const parts = Object.entries(item.parts).map(([name, value]) => `${name} ${value.toFixed(2)}`);
-    made.append(element("p", parts.join(" + ").replaceAll("+ dislikes -", "− dislikes "), { className: "parts" }));
+    const moved = Object.entries(item.parts).filter(([, value]) => Math.abs(value) >= 0.005);
+    const parts = moved.map(([name, value]) => `${name} ${value.toFixed(2).replace("-", "−")}`);
+    made.append(element("p", parts.join(", "), { className: "parts" }));
   }
   const buttons = element("div", undefined, { className: "buttons" });
   for (const [kind, text] of [["like", "Like"], ["not_interested", "Not interested"]]) {
