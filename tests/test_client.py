@@ -1,6 +1,7 @@
 """The client against a service of its own process."""
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,12 +24,15 @@ def address(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("client") / "run"
     experiment = Experiment("client", Synthetic(users=60, items=150), encoder=None, method=Ease(l2=20.0), baselines=())
     run_job(experiment, workdir, quiet=True, say=lambda line: None)
-    command = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(workdir / "artifact"), "--port", "8765"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+    command = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(workdir / "artifact"), "--port", port]
     service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     for line in service.stdout:
         if line.startswith("serving"):
             break
-    yield "http://127.0.0.1:8765"
+    yield f"http://127.0.0.1:{port}"
     service.terminate()
     assert service.wait(60) == 0
 
