@@ -182,7 +182,7 @@ def _open_inference(service: Service) -> APIRouter:
         known(name)
         live = service.live
         *arrays, askers = inference.arrays_of(live, body)
-        scores, rows = await service.infer(lambda _: tuple(arrays))
+        scores, rows = await service.infer(live, arrays)
         return inference.outputs_of(live, body, scores, rows, askers)
 
     return v2

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,9 +210,9 @@ class Service:
         """How far the events that came in are from those of training."""
         return Drift.of(self.live, self.log).to_json()
 
-    async def infer(self, query: Callable[[Live], tuple]) -> tuple[np.ndarray, np.ndarray]:
-        live = self.live
-        return await self._call(lambda: live.recommender.loaded.rank(*query(live)), None)
+    async def infer(self, live: Live, arrays: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """(scores, item rows) of the exported function, given (query, seen, allowed)."""
+        return await self._call(lambda: live.recommender.loaded.rank(*arrays), None)
 
     async def _call(self, function: Callable[[], Any], until: float | None) -> Any:
         """On the device's thread, so that questions and other work do not compete."""
