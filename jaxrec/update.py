@@ -23,8 +23,6 @@ from jaxrec.serve.artifact import MANIFEST
 from jaxrec.serve.tensors import read_tensors
 from jaxrec.workdir import experiment_of, local_workdir
 
-OWN = ("parts", "new_parts", "signals")
-
 
 def update_job(workdir: Path, events: Path, out: Path | None = None, *, say: Say = say_once) -> Path:
     """Write the artifact of a finished workdir again, knowing all of its data and what a service's log has.
@@ -67,9 +65,9 @@ def stored_weights(artifact: Path) -> Weights | None:
     if not (artifact / MANIFEST).is_file() or not path.is_file():
         return None
     tensors = read_tensors(path)
-    if any(f"weights/{name}" not in tensors for name in OWN):
+    if any(f"weights/{name}" not in tensors for name in Weights._fields):
         return None
-    return Weights(*(jnp.asarray(np.array(tensors[f"weights/{name}"])) for name in OWN))
+    return Weights(*(jnp.asarray(np.array(tensors[f"weights/{name}"])) for name in Weights._fields))
 
 
 def reload_service(address: str) -> str:

@@ -120,3 +120,8 @@ def words() -> Words:
 
 def histories(data: Dataset) -> Histories:
     return Histories.of(data.interactions, data.num_users)
+
+
+def ids(answer: dict) -> list[str]:
+    """Of an answer over HTTP, best first."""
+    return [item["item_id"] for item in answer["items"]]

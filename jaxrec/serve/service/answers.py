@@ -11,11 +11,12 @@ from jaxrec.data.events import Done, disliked, liked
 from jaxrec.errors import UserError
 from jaxrec.serve.asking import Asked
 from jaxrec.serve.explain import Reason
+from jaxrec.serve.loaded import padded_row
 from jaxrec.serve.recommender import Recommendation
 from jaxrec.serve.rerank import Dials, pick, standard
 from jaxrec.serve.sentence import Wish, read_wish
 from jaxrec.serve.service.assistant import Facts
-from jaxrec.serve.service.live import Live
+from jaxrec.serve.service.live import WIDTHS, Live
 from jaxrec.serve.service.wire import Asker, Filters, Past, ProfileOf, Recommend
 
 DISLIKE = 1.0  # of the standardised score that somebody with the disliked items would give
@@ -53,33 +54,41 @@ def asked_of(
     live: Live, asker: Asker, events: Sequence[Done], now: int, **options: Any
 ) -> tuple[Asked, dict[str, float], np.ndarray, list[str]]:
     """(the question, dislikes and how much each counts, rows of the asker's own items, unknown ids)."""
-    manifest, users = live.recommender.manifest, live.recommender.loaded.users
-    stored = asker.user is not None and users is not None and int(users.ids.find([asker.user])[0]) >= 0
-    past = [Past(item_id=p) if isinstance(p, str) else p for p in asker.history]
-    given = [(p.item_id, manifest.default_weight if p.weight is None else p.weight, p.at or now) for p in past]
-    history = [(i, w, live.clock(at)) for i, w, at in (*liked(events, manifest.default_weight), *given)]
     against = disliked(events, now) | dict.fromkeys(asker.dislikes, 1.0)
-    history = [event for event in history if event[0] not in against]
-    known, unknown = live.rows([*(event[0] for event in history), *against])
-    there = {live.catalog.id(row) for row in known}
-    history = [event for event in history if event[0] in there]
+    _, strange = live.rows(against)
+    history, unknown = _history(live, asker.history, events, now)
     asked = live.recommender.asked(
-        asker.user if stored else None,
-        history,
+        asker.user if live.keeps(asker.user) else None,
+        [event for event in history if event[0] not in against],
         features=asker.features,
         text=asker.text or None,
         at=live.clock(now),
         **options,
     )
     own = asked.query.history[0]
-    return asked, {i: w for i, w in against.items() if i in there}, own[own >= 0], unknown
+    return asked, {i: w for i, w in against.items() if i not in strange}, own[own >= 0], [*unknown, *strange]
+
+
+def _history(
+    live: Live, given: Sequence[str | Past], events: Sequence[Done], now: int
+) -> tuple[list[tuple[str, float, int]], list[str]]:
+    """((item, weight, seconds of the data's time) of what was done and what is given, ids that are not in the
+    catalog)."""
+    ordinary = live.recommender.manifest.default_weight
+    past = [Past(item_id=p) if isinstance(p, str) else p for p in given]
+    told = [(p.item_id, ordinary if p.weight is None else p.weight, now if p.at is None else p.at) for p in past]
+    history = [(i, w, live.clock(at)) for i, w, at in (*liked(events, ordinary), *told)]
+    _, unknown = live.rows(item for item, _, _ in history)
+    return [event for event in history if event[0] not in unknown], unknown
 
 
 def plan_of(
     live: Live, request: Recommend, events: Sequence[Done], now: int | None = None, wish: Wish | None = None
 ) -> Plan:
     """wish: in place of the request's sentence. Raises UserError for options that the artifact cannot answer."""
-    now = int(time.time()) if now is None else now
+    now, most = int(time.time()) if now is None else now, live.recommender.manifest.k_max
+    if request.k > most:
+        raise UserError(f"k: this artifact answers with up to {most} items; export it with a larger k_max for more")
     exclude, unknown_exclude = live.rows(request.exclude)
     asked, against, own, unknown = asked_of(live, request, events, now, exclude_seen=request.exclude_seen)
     no_rows, _ = live.rows(against)
@@ -111,10 +120,10 @@ def plan_of(
     known = asked.known or bool(request.features) or bool(request.text)
     if request.user is not None and not len(own):
         notes.append("nothing is known of this user yet")
-    if asked.seen.shape[1] > 4_096:  # wider than any program is compiled for: left out by the mask
+    if asked.seen.shape[1] > WIDTHS[-1]:  # wider than any program is compiled for: left out by the mask
         allowed = allowed.copy()
         allowed[asked.seen[asked.seen >= 0]] = False
-        asked = asked._replace(seen=asked.seen[:, :16] * 0 - 1)
+        asked = asked._replace(seen=padded_row(asked.seen[0, :0]))
     asked = asked._replace(allowed=allowed)
     unknown = tuple(dict.fromkeys([*unknown, *unknown_exclude]))
     return Plan(live, request, asked, dislikes, wish, known, own, unknown, tuple(notes))
@@ -189,10 +198,12 @@ def weighed(plan: Plan, ranked: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarr
 def _closeness(plan: Plan) -> np.ndarray:
     """Cosine of the items' texts with the words that are wanted, less some of that with those that are not."""
     live, wish = plan.live, plan.wish
-    close = live.texts @ live.encode(wish.text or plan.request.sentence)
-    if wish.unwanted:
-        close = close - UNWANTED * (live.texts @ live.encode(wish.unwanted))
-    return close.astype(np.float64)
+    close = np.zeros(len(live.catalog))
+    for words, share in ((wish.text, 1.0), (wish.unwanted, -UNWANTED)):
+        if words:
+            wanted = live.encode(words)
+            close = close + share * (live.texts @ wanted)
+    return close
 
 
 def _free(plan: Plan) -> np.ndarray:
@@ -212,10 +223,10 @@ def _popular(plan: Plan, count: int) -> np.ndarray:
 
 
 def known_by(plan: Plan, scores: np.ndarray) -> Plan:
-    """The plan as of somebody unknown, where the ranker can read nothing of what is known."""
+    """The plan as of somebody unknown, where the ranker can read nothing of what is known: its scores, best first, do
+    not tell items apart."""
     there = scores[np.isfinite(scores)]
-    told = plan.known and (len(there) < 2 or there[0] > there[-1])
-    return replace(plan, known=bool(told))
+    return replace(plan, known=plan.known and (len(there) < 2 or bool(there[0] > there[-1])))
 
 
 def told(
@@ -252,9 +263,11 @@ def shown(item: Recommendation) -> dict[str, Any]:
     return {name: getattr(item, name) for name in plain}
 
 
-def explained(live: Live, asked: Asked, own: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
-    """The score of each item, and by how much it falls without the history, the words and the features: measured, by
-    asking again without each."""
+def explained(
+    live: Live, asked: Asked, own: np.ndarray, rows: np.ndarray
+) -> tuple[list[dict[str, Any]], list[Reason | None]]:
+    """(the score of each item, and by how much it falls without the history, the words and the features: measured, by
+    asking again without each; the reasons)."""
     reasons = live.recommender.why(asked, rows) if len(own) else [None] * len(rows)
     scores = live.scores_of(asked, rows)
     without = {
@@ -271,7 +284,7 @@ def explained(live: Live, asked: Asked, own: np.ndarray, rows: np.ndarray) -> li
     for place, item in enumerate(live.recommender.listed(rows, scores, reasons)):
         effects = {name: round(float(fall[place]), 5) for name, fall in falls.items()}
         found.append({**shown(item), "falls_without": effects})
-    return found
+    return found, reasons
 
 
 def facts_of(live: Live, row: int, reason: Reason | None, wish: str = "") -> Facts:
@@ -284,15 +297,8 @@ def facts_of(live: Live, row: int, reason: Reason | None, wish: str = "") -> Fac
 
 def profiled(live: Live, request: ProfileOf, events: Sequence[Done]) -> dict[str, Any]:
     """Weighted tags of a user, a history or an item."""
-    manifest, users = live.recommender.manifest, live.recommender.loaded.users
-    stored = request.user is not None and users is not None and int(users.ids.find([request.user])[0]) >= 0
-    past = [Past(item_id=p) if isinstance(p, str) else p for p in request.history]
-    history = [(p.item_id, manifest.default_weight if p.weight is None else p.weight) for p in past]
-    history = [*((i, w) for i, w, _ in liked(events, manifest.default_weight)), *history]
-    known, _ = live.rows(item for item, _ in history)
-    there = {live.catalog.id(row) for row in known}
-    history = [event for event in history if event[0] in there]
-    user = request.user if stored else None
+    history, _ = _history(live, request.history, events, int(time.time()))
+    user = request.user if live.keeps(request.user) else None
     if request.item is None and user is None and not history:
         raise UserError("profile: nothing is known of this user; name a user of the artifact, a history or an item")
     asked = None if request.item is not None and not history and request.user is None else history

@@ -18,7 +18,7 @@ from jaxrec.errors import JaxrecError
 from jaxrec.serve.service import inference
 from jaxrec.serve.service.guard import Guard
 from jaxrec.serve.service.service import Service
-from jaxrec.serve.service.wire import Chat, Events, Explain, Infer, Items, ProfileOf, Recommend, Similar
+from jaxrec.serve.service.wire import FIELDS, Chat, Events, Explain, Infer, Items, ProfileOf, Recommend, Similar
 from jaxrec.serve.service.worker import Busy
 
 PAGE = {
@@ -232,9 +232,8 @@ def _errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part)[:60] for part in first["loc"] if part != "body")
-        faults = [f"{where}: {first['msg']}" if where else first["msg"]]
-        return _fault(422, faults[0][:300])
+        where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in FIELDS)
+        return _fault(422, f"{where}: {first['msg']}"[:300] if where else first["msg"][:300])
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:

@@ -57,8 +57,8 @@ class Assistant:
             )
         )
         prompt = _turns(
-            "You write one short, friendly sentence that says why a film fits. Use the facts alone.",
-            f"Film: {_quiet(facts.title)}. Facts: {shown}. Why does it fit?",
+            "You write one short, friendly sentence that says why an item fits. Use the facts alone.",
+            f"Item: {_quiet(facts.title)}. Facts: {shown}. Why does it fit?",
         )
         start = f"{_quiet(facts.title)} fits because"
         said = self.decoder.write(prompt + start, at_most=LONGEST, allowed=self._names_of(facts))
@@ -111,7 +111,7 @@ class Assistant:
         was liked, both standardised. It can name nothing but the candidates."""
         told = f"I liked {', '.join(map(_quiet, liked[-8:]))}." if liked else ""
         asked = f" I want {_quiet(wish)}." if wish else ""
-        prompt = _turns("You recommend one film by its title.", f"{told}{asked} What should I watch next?")
+        prompt = _turns("You recommend one item by its title.", f"{told}{asked} What do you recommend next?")
         own = standard(self.decoder.likelihoods(prompt, [_quiet(title) for title in titles]).astype(np.float64))
         both = (1.0 - LANGUAGE) * standard(np.asarray(scores, np.float64)) + LANGUAGE * own
         return np.argsort(-both, kind="stable")

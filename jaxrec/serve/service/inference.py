@@ -37,12 +37,12 @@ def metadata(live: Live) -> dict[str, Any]:
 def arrays_of(live: Live, request: Infer) -> tuple[QueryArrays, np.ndarray, np.ndarray, int]:
     """(query, seen, allowed, askers): item rows in, as the exported function reads them; what is in the history is
     seen. Raises UserError for tensors that do not fit."""
-    given = {tensor.name: _array(tensor) for tensor in request.inputs}
-    if len(given) < len(request.inputs):
-        raise UserError("inputs: a name stands twice")
-    unknown = set(given) - set(INPUTS)
-    if unknown or "history" not in given:
+    names = [tensor.name for tensor in request.inputs]
+    if set(names) - set(INPUTS) or "history" not in names:  # before a name stands in a message
         raise UserError(f"inputs: history is needed, beside it may stand {', '.join(list(INPUTS)[1:])}; no others")
+    if len(set(names)) < len(names):
+        raise UserError("inputs: a name stands twice")
+    given = {tensor.name: _array(tensor) for tensor in request.inputs}
     history, manifest = given["history"], live.recommender.manifest
     if history.ndim != 2 or not 1 <= history.shape[0] <= BATCHES[-1] or history.shape[1] > WIDTHS[-1]:
         raise UserError(f"history: a shape of 1 to {BATCHES[-1]} askers and up to {WIDTHS[-1]} events is expected")

@@ -30,12 +30,10 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 @dataclass(frozen=True, eq=False)
 class Live:
     """texts: float32 [items, dim], unit vectors of the items' texts, None without an encoder. years: int [items], from
-    titles that end in "(year)", -1 where none does. added: ids that were described at run time. costs: seconds of one
-    batch by its size, measured by `warm_up`."""
+    titles that end in "(year)", -1 where none does. costs: seconds of one batch by its size, measured by `warm_up`."""
 
     recommender: Recommender
     texts: np.ndarray | None
-    added: frozenset[str] = frozenset()
     costs: dict[int, float] = field(default_factory=dict)
 
     @classmethod
@@ -152,6 +150,11 @@ class Live:
         rows = self.catalog.ids.find(ids)
         return rows[rows >= 0], [ids[place] for place in np.flatnonzero(rows < 0)]
 
+    def keeps(self, user: str | None) -> bool:
+        """Whether the artifact has the user's history."""
+        users = self.recommender.loaded.users
+        return user is not None and users is not None and int(users.ids.find([user])[0]) >= 0
+
     def encode(self, text: str) -> np.ndarray:
         """A unit vector, float32 [dim]. Raises UserError without a text encoder."""
         if self.texts is None:
@@ -241,7 +244,7 @@ class Live:
             texts = np.concatenate([texts, recommender.loaded.encode_text([text or "" for text in later])])
         if len(recommender.loaded.items[next(iter(recommender.loaded.items))]) > len(self.everything):
             recommender = recommender.with_room(ROOM)
-        return replace(self, recommender=recommender, texts=texts, added=self.added | set(fresh)), there
+        return replace(self, recommender=recommender, texts=texts), there
 
 
 def _seconds(act: Callable[[], Any]) -> float:

@@ -1,5 +1,6 @@
 """Starting the service, and stopping it without losing a request."""
 
+import asyncio
 import ipaddress
 import os
 import signal
@@ -79,8 +80,6 @@ class _Server(uvicorn.Server):
             at = f"http://{self.config.host}:{self.config.port}/"
             print(f"serving {self.service.live.version} at {at}", flush=True)
         if hasattr(signal, "SIGHUP"):
-            import asyncio
-
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
 
@@ -97,9 +96,9 @@ class _Server(uvicorn.Server):
 
 def _model(name: str | None) -> Path | None:
     """A path, or the name of a resource that is fetched."""
-    if name is None or Path(name).exists():
-        return None if name is None else Path(name)
-    return fetch(name)
+    if name is None:
+        return None
+    return Path(name) if Path(name).exists() else fetch(name)
 
 
 def _loopback(host: str) -> bool:

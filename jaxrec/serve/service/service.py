@@ -1,16 +1,17 @@
 """What the routes do: questions to the device in micro-batches, events to the disk, one artifact at a time."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxrec.data.events import WEIGHTS, Done
-from jaxrec.errors import UserError
+from jaxrec.errors import JaxrecError, UserError
 from jaxrec.models.language.decoding import Decoder
 from jaxrec.models.language.llama_weights import load_language_model
 from jaxrec.serve.asking import Asked
@@ -24,6 +25,8 @@ from jaxrec.serve.service.live import BATCHES, Live
 from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.wire import Chat, Event, Explain, Item, ProfileOf, Recommend, Similar
 from jaxrec.serve.service.worker import Job, Worker
+
+PATIENCE = 60.0  # seconds that a request waits which names no deadline
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,7 @@ class Service:
     assistant: Assistant | None = None
     device: Worker = field(init=False)
     disk: Worker = field(init=False)
+    speaker: Worker = field(init=False)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -84,7 +88,10 @@ class Service:
     def _loaded(self, artifact: Path) -> Live:
         live = Live.load(artifact)
         if self.log.items:
-            live = live.with_items(self.log.items)[0]
+            try:
+                live = live.with_items(self.log.items)[0]
+            except JaxrecError as error:  # kept in the log, for an artifact that can
+                print(f"warning: the items of {self.log.path} are left out: {error}", file=sys.stderr, flush=True)
         live.warm_up()
         if artifact == self.artifact:
             self.meters.model(live.version)
@@ -94,22 +101,27 @@ class Service:
         """Load the artifact's directory again; the old one answers until the new one has passed its self-test."""
         async with self._changing:
             self.live = await asyncio.to_thread(self._loaded, self.artifact)
+            if self.assistant is not None:
+                self.assistant = replace(self.assistant, tags=self.live.catalog.tags.names)
         return self.live.version
 
-    async def recommend(self, request: Recommend, wish: Wish | None = None) -> dict[str, Any]:
+    async def recommend(self, request: Recommend) -> dict[str, Any]:
         live = self.second if request.other else self.live
         if live is None:
             raise UserError("other: there is no other artifact here: start the service with --other DIR")
+        return await self._answered(live, request)
+
+    async def _answered(self, live: Live, request: Recommend, wish: Wish | None = None) -> dict[str, Any]:
         seconds = request.deadline_ms / 1_000
         until = time.monotonic() + seconds
-        plan = answers.plan_of(live, request, self._events(request.user), wish=wish)
+        plan = answers.plan_of(live, request, self._events(live, request.user), wish=wish)
         nobody = np.zeros(0), np.zeros(0, np.int32)
         ranked = await self.device.do(Rank(live, plan.asked), seconds) if plan.known else nobody
-        if plan.plain and _tells(ranked[0]):
+        plan = answers.known_by(plan, ranked[0])
+        if plan.plain:
             rows = ranked[1][: request.k][ranked[1][: request.k] >= 0]
             scores, parts = ranked[0], [{"model": round(float(score), 4)} for score in ranked[0][: len(rows)]]
         else:
-            plan = answers.known_by(plan, ranked[0])
             rows, scores, parts = await self._call(lambda: answers.weighed(plan, ranked), until)
         if request.rerank and len(rows) > 1:
             rows, scores, parts = await self._reordered(plan, rows, scores, parts, until)
@@ -119,36 +131,36 @@ class Service:
         return answers.told(plan, rows, scores, parts, why)
 
     async def explain(self, request: Explain) -> dict[str, Any]:
-        live, events = self.live, self._events(request.user)
+        live, events = self.live, self._events(self.live, request.user)
         rows, unknown = live.rows(request.items)
         if not len(rows):
             raise UserError("items: none of these ids is in the catalog")
         asked, _, own, strange = answers.asked_of(live, request, events, int(time.time()))
-        why = await self._call(lambda: answers.explained(live, asked, own, rows), None)
+        items, why = await self._call(lambda: answers.explained(live, asked, own, rows))
         if request.written:
-            reason = (await self._call(lambda: live.recommender.why(asked, rows[:1]), None))[0] if len(own) else None
-            why[0]["written"] = await self._written(answers.facts_of(live, rows[0], reason), reason)
-        return {"items": why, "unknown_items": [*unknown, *strange], "model": live.version}
+            items[0]["written"] = await self._written(answers.facts_of(live, rows[0], why[0]), why[0])
+        return {"items": items, "unknown_items": [*unknown, *strange], "model": live.version}
 
     async def chat(self, request: Chat) -> dict[str, Any]:
         """The wish of the whole conversation, answered; in words where there is a language model."""
-        wish = heard(request.turns, self.live.catalog.tags.names)
+        live = self.live
+        wish = heard(request.turns, live.catalog.tags.names)
         asker = request.model_dump(exclude={"turns", "k"})
-        answer = await self.recommend(Recommend(**asker, k=request.k, explain=True), wish)
+        answer = await self._answered(live, Recommend(**asker, k=request.k, explain=True), wish)
         if not answer["items"]:
             return answer | {"reply": "Nothing in the catalog fits all of that."}
         first = answer["items"][0]
         reply = f"How about {first['title']}?"
         if self.assistant is not None:
-            row = int(self.live.rows([first["item_id"]])[0][0])
-            facts = answers.facts_of(self.live, row, None, wish.text)
+            row = int(live.rows([first["item_id"]])[0][0])
+            facts = answers.facts_of(live, row, None, wish.text)
             reply = (await self._written(facts, None))["text"]
         return answer | {"reply": reply}
 
     async def _written(self, facts: Facts, reason: Reason | None) -> dict[str, Any]:
         """A reason by the language model, or the plain one where it says more than the facts."""
         assistant = self._speaks()
-        text, faithful = await self.speaker.do(lambda: assistant.reason(facts), 60)
+        text, faithful = await self.speaker.do(lambda: assistant.reason(facts), PATIENCE)
         self.meters.written(faithful)
         plain = reason.text if reason else f"{facts.title}: {', '.join(facts.tags)}."
         return {"text": text if faithful else plain, "by": "language model" if faithful else "facts"}
@@ -168,22 +180,21 @@ class Service:
             raise UserError("there is no language model here: start the service with --language-model smollm2")
         return self.assistant
 
-    def _events(self, user: str | None) -> list[Done]:
+    def _events(self, live: Live, user: str | None) -> list[Done]:
         """What the user did that the artifact does not know: those of its users up to its newest event it does."""
         if user is None:
             return []
-        users, newest = self.live.recommender.loaded.users, self.live.recommender.manifest.asked_at
-        stored = users is not None and int(users.ids.find([user])[0]) >= 0
+        stored, newest = live.keeps(user), live.recommender.manifest.asked_at
         return [e for e in self.log.of(user) if not (stored and e.at <= newest and e.kind in WEIGHTS)]
 
     async def similar(self, request: Similar) -> dict[str, Any]:
         live = self.live
-        found = await self._call(lambda: live.recommender.similar(request.item_id, request.k), None)
+        found = await self._call(lambda: live.recommender.similar(request.item_id, request.k))
         return {"items": [answers.shown(item) for item in found], "model": live.version}
 
     async def profile(self, request: ProfileOf) -> dict[str, Any]:
-        live, events = self.live, self._events(request.user)
-        return await self._call(lambda: answers.profiled(live, request, events), None)
+        live, events = self.live, self._events(self.live, request.user)
+        return await self._call(lambda: answers.profiled(live, request, events))
 
     async def keep(self, events: list[Event]) -> dict[str, Any]:
         """Acknowledged when they are on the disk; the very next answer knows them."""
@@ -200,7 +211,7 @@ class Service:
         if len(described) < len(items):
             raise UserError("items: an item_id stands twice")
         async with self._changing:
-            live, there = await self._call(lambda: self.live.with_items(described), None)
+            live, there = await self._call(lambda: self.live.with_items(described))
             await self.disk.do(lambda: self.log.describe(described))
             self.live = live
         added = [item for item in described if item not in there]
@@ -212,11 +223,11 @@ class Service:
 
     async def infer(self, live: Live, arrays: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """(scores, item rows) of the exported function, given (query, seen, allowed)."""
-        return await self._call(lambda: live.recommender.loaded.rank(*arrays), None)
+        return await self._call(lambda: live.recommender.loaded.rank(*arrays))
 
-    async def _call(self, function: Callable[[], Any], until: float | None) -> Any:
-        """On the device's thread, so that questions and other work do not compete."""
-        return await self.device.do(function, None if until is None else max(0.001, until - time.monotonic()))
+    async def _call(self, function: Callable[[], Any], until: float | None = None) -> Any:
+        """On the device's thread, so that questions and other work do not compete. until: of the monotonic clock."""
+        return await self.device.do(function, PATIENCE if until is None else max(0.001, until - time.monotonic()))
 
     def _on_device(self, jobs: list[Job]) -> None:
         together: dict[tuple[int, int], list[Job]] = {}
@@ -252,9 +263,3 @@ def _do(job: Job) -> None:
         job.answer(job.what())
     except BaseException as error:
         job.fail(error)
-
-
-def _tells(scores: np.ndarray) -> bool:
-    """Whether the scores tell items apart; those of somebody of whom a ranker can read nothing do not."""
-    there = scores[np.isfinite(scores)]
-    return len(there) < 2 or bool(there[0] > there[-1])

@@ -143,3 +143,8 @@ class Infer(Strict):
     inputs: Annotated[list[Tensor], Field(min_length=1, max_length=16)]
     outputs: Annotated[list[dict[str, Any]], Field(max_length=16)] | None = None
     parameters: Annotated[dict[str, Any], Field(max_length=16)] | None = None
+
+
+REQUESTS = (Recommend, Explain, Chat, Similar, ProfileOf, Events, Items, Infer)
+FIELDS = {name for kind in (*REQUESTS, Past, Filters, Event, Item, Tensor) for name in kind.model_fields}
+"""Names that a message may hold; any other is the sender's own word."""

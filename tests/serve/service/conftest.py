@@ -1,41 +1,12 @@
-"""One service over the planted artifact."""
-
-import sys
-from pathlib import Path
+"""A service over the planted artifact of the folder above."""
 
 import pytest
+from fastapi.testclient import TestClient
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-import planted  # noqa: E402
-from fastapi.testclient import TestClient  # noqa: E402
-
-from jaxrec.serve.export import export  # noqa: E402
-from jaxrec.serve.service.app import make_app  # noqa: E402
-from jaxrec.serve.service.events import EventLog  # noqa: E402
-from jaxrec.serve.service.meters import Meters  # noqa: E402
-from jaxrec.serve.service.service import Service  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def data():
-    return planted.dataset()
-
-
-@pytest.fixture(scope="session")
-def artifact(data, tmp_path_factory):
-    path = tmp_path_factory.mktemp("served") / "artifact"
-    export(
-        planted.ranker(data),
-        data,
-        path,
-        histories=planted.histories(data),
-        encoder=planted.words(),
-        user_text=planted.TEXT,
-        name="planted",
-        k_max=20,
-    )
-    return path
+from jaxrec.serve.service.app import make_app
+from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.meters import Meters
+from jaxrec.serve.service.service import Service
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +30,3 @@ def ask(client):
         return answer.json()
 
     return ask
-
-
-def ids(answer):
-    return [item["item_id"] for item in answer["items"]]

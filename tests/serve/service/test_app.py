@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import planted
 import pytest
-from conftest import ids
 from fastapi.testclient import TestClient
+from planted import ids
 
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
@@ -75,12 +75,25 @@ def test_a_sentence_needs_no_history_and_its_negation_is_kept(ask):
     assert not set(ids(answer)) & COMEDIES
 
 
+def test_a_sentence_of_negations_alone_ranks_what_is_left(ask):
+    answer = ask("recommend", sentence="no comedy", k=10)
+    assert len(ids(answer)) == 10 and not set(ids(answer)) & COMEDIES
+    answer = ask("chat", turns=["a comedy", "no, without comedy"], k=5)
+    assert answer["understood"]["tags"] == [] and not set(ids(answer)) & COMEDIES and answer["reply"]
+
+
+def test_a_conversation_is_answered_by_the_model_of_the_asker(ask):
+    answer = ask("chat", turns=["something sad"], history=["i14", "i15"], k=5)
+    assert answer["basis"] == ["model", "sentence"] and answer["items"][0]["title"] in answer["reply"]
+
+
 def test_the_dials_change_the_list_and_only_the_list(ask):
     plain = ask("recommend", user="u0", k=8)
     same = ask("recommend", user="u0", k=8, diversity=0.0, language=0.2)
     assert ids(plain) == ids(same)
     varied = ask("recommend", user="u0", k=8, diversity=1.0)
-    assert len(set(ids(varied)) - COMEDIES) >= len(set(ids(plain)) - COMEDIES)
+    assert ids(varied)[0] == ids(plain)[0] and ids(varied) != ids(plain)
+    assert len({tag for item in varied["items"][:4] for tag in item["tags"]}) > 1
 
 
 def test_new_items_are_ranked_in_the_next_call(ask):
@@ -116,7 +129,10 @@ def test_explanations_profiles_and_neighbours(ask):
         ("recommend", '{"k": "3"}', 422),
         ("recommend", '{"k": 3.5}', 422),
         ("recommend", '{"user": 42}', 422),
-        ("recommend", '{"users": "secret"}', 422),
+        ("recommend", '{"secret": 1}', 422),
+        ("recommend", '{"features": {"' + "secret" * 99 + '": 1}}', 422),
+        ("recommend", '{"k": 21, "user": "u1"}', 400),
+        ("chat", '{"turns": ["secret"], "k": 20, "history": ["secret"], "features": {"secret": 1}}', 400),
         ("recommend", '{"history": [' + '"i1",' * 2000 + '"i1"]}', 422),
         ("recommend", "[" * 100_000, 400),
         ("recommend", "{", 400),
@@ -155,7 +171,10 @@ def test_health_metrics_and_description(client, ask):
     assert 'jaxrec_requests_total{route="/v1/recommend",status="200"}' in text and "jaxrec_batch_askers" in text
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/recommend", "/v1/events", "/v1/items", "/v2/models/{name}/infer", "/readyz"} <= set(paths)
-    assert client.get("/v1/drift").json()["events"] >= 0
+    before = client.get("/v1/drift").json()["events"]
+    ask("events", events=[{"user": "drifter", "item_id": "nowhere", "kind": "view"}])
+    drift = client.get("/v1/drift").json()
+    assert drift["events"] == before + 1 and drift["unknown_items"] > 0 and drift["new_users"] > 0
 
 
 def test_open_inference_is_the_exported_function(client, artifact):

@@ -6,6 +6,7 @@ const dials = ["language", "diversity", "calibration", "popularity", "novelty"];
 const state = { history: [], said: new Map(), map: [], shown: [], number: 0 };
 let token = sessionStorage.getItem("token");
 
+let longest = 10; // items of a list, fewer where the artifact has fewer
 let other = false; // whether there is a second model to compare with
 
 async function call(path, body) {
@@ -43,7 +44,7 @@ async function refresh() {
   at("cards").classList.add("old");
   const steered = Object.fromEntries(dials.map((name) => [name, Number(at(name).value)]));
   for (const name of dials) document.querySelector(`output[for=${name}]`).textContent = at(name).value;
-  const question = { ...asker(), sentence: at("sentence").value, k: 10 };
+  const question = { ...asker(), sentence: at("sentence").value, k: longest };
   try {
     const lists = [call("/v1/recommend", { ...question, ...steered, explain: at("explain").checked })];
     if (at("compare").checked) lists.push(call("/v1/recommend", other ? { ...question, other } : { ...question, sentence: "" }));
@@ -229,6 +230,7 @@ async function start() {
     at("users").replaceChildren(...about.some_users.map((user) => element("option", undefined, { value: user })));
     at("sentence").disabled = !about.sentences;
     other = Boolean(about.other);
+    longest = Math.min(10, about.k_max);
     if (other) at("beside").textContent = `Beside ${about.other}`;
     state.map = (await call("/v1/map")).items;
     await refresh();
