@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxrec.item_axis import count_items
+
 PyTree = Any
 
 
@@ -30,7 +32,8 @@ class Query:
 
 
 class Arrays(NamedTuple):
-    """A ranker's arrays. shared: any pytree. items: a pytree whose every leaf has a leading item axis."""
+    """A ranker's arrays. shared: any pytree. items: a pytree whose every leaf has an axis of items, the one that
+    `jaxrec.item_axis` says."""
 
     shared: PyTree
     items: PyTree
@@ -76,7 +79,7 @@ class Ranking(NamedTuple):
 
 
 def num_items(arrays: Arrays) -> int:
-    return jax.tree.leaves(arrays.items)[0].shape[0]
+    return count_items(arrays.items)
 
 
 def products(askers: Array, items: Array) -> Array:

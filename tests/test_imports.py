@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "integrations": {"serve"},
     "files": set(),
     "errors": set(),
+    "item_axis": set(),
     "ranker": set(),
     "method": {"data"},
     "similarity": set(),
@@ -55,10 +56,10 @@ MAY_IMPORT = {
     "field_types": set(),
     "config": {"field_types"},
 }
-FOR_ALL = {"errors", "ranker", "method"}
+FOR_ALL = {"errors", "item_axis", "ranker", "method"}
 # What an artifact needs to be loaded and asked; the last two only where text or new items are embedded.
 SERVING_LIBRARIES = {"jax", "numpy", "pyarrow", "tokenizers", "safetensors"}
-SERVING_PARTS = ("jaxrec", "jaxrec.errors", "jaxrec.files", "jaxrec.data", "jaxrec.serve")
+SERVING_PARTS = ("jaxrec", "jaxrec.errors", "jaxrec.files", "jaxrec.item_axis", "jaxrec.data", "jaxrec.serve")
 HEAVY = ("jax", "flax", "transformers", "orbax", "tensorflow_datasets", "altair", "optax", "grain", "pyarrow")
 
 

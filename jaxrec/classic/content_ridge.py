@@ -13,13 +13,14 @@ from jaxrec.classic.linear import history_products
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix
+from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
 
 
 @dataclass(frozen=True)
 class ContentRidgeRanker:
-    """items: {"weights": float32 [items, known items], "bias": float32 [items]}: score = weights h_u + bias.
+    """items: {BY_HISTORY: float32 [known items, items], "bias": float32 [items]}: score = h_u by_history + bias.
 
     shared: {"known": `Content` of the known items, "warm": bool [known items]}, and what `_carried` makes: "carry",
     "mean", "signal", "fame", "mean_fame".
@@ -39,7 +40,7 @@ class ContentRidgeRanker:
         return held / jnp.maximum(held.sum(axis=1, keepdims=True), 1.0) ** self.damping
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return history_products(user, items["weights"]) + items["bias"][None, :]
+        return history_products(user, items[BY_HISTORY]) + items["bias"][None, :]
 
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array | None = None) -> PyTree:
         """What `arrays.items` holds, for new items: text float32 [n, dim], unit vectors; features [n, features]."""
@@ -103,7 +104,7 @@ class ContentRidge:
         content, numbers = content_of(data, self.name)
         if self.l2 <= 0:
             raise UserError(f"ContentRidge needs l2 above 0, not {self.l2:g}: items of equal content cannot be told")
-        ease = Ease(self.ease_l2, max_gigabytes=self.max_gigabytes).fit(data).arrays.items["weights"]
+        ease = Ease(self.ease_l2, max_gigabytes=self.max_gigabytes).fit(data).arrays.items[BY_HISTORY]
         counts = jnp.asarray(item_counts(data.train, data.dataset.num_items), jnp.float32)
         shared = _carried(content, counts, ease, self.kernel, self.l2, self.signal, self.neighbour_signal)
         mixed = self.neighbours, self.neighbour_power, self.popularity
@@ -122,20 +123,20 @@ def _carried(
     signal: jax.Array,
     neighbour_signal: jax.Array,
 ) -> PyTree:
-    """What places an item by its content alone. ease: float32 [items, items], row i weighs for item i.
+    """What places an item by its content alone. ease: float32 [items, items], row j is what item j adds to each.
 
     carry: float32 [items, items] and mean: float32 [items]: kernel values k score by k carry + mean. fame, mean_fame:
     the same for popularity. signal: float32 [items, items], what the items pass on to their neighbours.
     Items that nobody has stay in, so that shapes stay the same, but with a kernel of zero: they change nothing.
     """
     warm = counts > 0
-    both = warm[:, None] & warm[None, :]
+    both, to_item = warm[:, None] & warm[None, :], ease.T
     eye = jnp.eye(len(counts), dtype=jnp.float32)
     share = warm / jnp.maximum(warm.sum(), 1)
     users = jnp.log1p(counts)
     spread = jnp.sqrt(share @ (users - share @ users) ** 2)
     users = (users - share @ users) / jnp.maximum(spread, 1e-9)
-    wanted = jnp.concatenate([ease + signal * eye, users[:, None]], axis=1)
+    wanted = jnp.concatenate([to_item + signal * eye, users[:, None]], axis=1)
     mean = jnp.matmul(share, wanted, precision="highest")
     system = jnp.where(both, kernel(content, content), 0.0) + jnp.where(warm, l2, 1.0)[:, None] * eye
     left = jnp.where(warm[:, None], wanted - mean[None, :], 0.0)
@@ -147,7 +148,7 @@ def _carried(
         "mean": mean[:-1],
         "fame": solved[:, -1],
         "mean_fame": mean[-1],
-        "signal": neighbour_signal * ease + eye,
+        "signal": neighbour_signal * to_item + eye,
     }
 
 
@@ -171,4 +172,4 @@ def _placed(
         + neighbours * jnp.matmul(near, shared["signal"], precision="highest")
     )
     fame = jnp.matmul(alike, shared["fame"], precision="highest") + shared["mean_fame"]
-    return {"weights": weights, "bias": popularity * fame}
+    return {BY_HISTORY: weights.T, "bias": popularity * fame}

@@ -12,6 +12,7 @@ from jaxrec.classic.linear import LinearRanker, check_size, inverse
 from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree
 
@@ -28,13 +29,13 @@ class ContentEaseRanker(LinearRanker):
 
         text: float32 [n, dim], unit vectors or zeros; features: float32 [n, features], or None for the mean ones.
         """
-        weights = jnp.zeros((text.shape[0], next(iter(shared.values()))["readout"].shape[0]), jnp.float32)
+        added = jnp.zeros((next(iter(shared.values()))["readout"].shape[0], text.shape[0]), jnp.float32)
         for name, given in (("text", text), ("features", features)):
             if name in shared and given is not None:
                 part = shared[name]
                 rows = (given - part["mean"][None, :]) * part["scale"]
-                weights = weights + jnp.matmul(rows, part["readout"].T, precision="highest")
-        return {"weights": weights}
+                added = added + jnp.matmul(part["readout"], rows.T, precision="highest")
+        return {BY_HISTORY: added}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Ease:
         both = cooccurrence(distinct_pairs(data.train, items), users, items, user_weights=weights)
         length = self.history_length or roomy_history_length(data.train)
         if not self.content:
-            return LinearRanker(Arrays({}, {"weights": _solve(both, self.l2)[0]}), length, self.tau, self.base)
+            return LinearRanker(Arrays({}, {BY_HISTORY: _solve(both, self.l2)[0]}), length, self.tau, self.base)
         parts = _content(data)
         for part in parts.values():
             both = both + self.content * jnp.matmul(part["rows"], part["rows"].T, precision="highest")
@@ -98,15 +99,15 @@ class Ease:
             }
             for name, part in parts.items()
         }
-        return ContentEaseRanker(Arrays(shared, {"weights": matrix}), length, self.tau, self.base)
+        return ContentEaseRanker(Arrays(shared, {BY_HISTORY: matrix}), length, self.tau, self.base)
 
 
 @jax.jit
 def _solve(both: jax.Array, l2: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(B transposed, P): both is X^T X, symmetric, so that row i of -P / diag(P) weighs for item i."""
+    """(B, P): both is X^T X."""
     eye = jnp.eye(both.shape[0], dtype=both.dtype)
     solver = inverse(both + l2 * eye)
-    return jnp.where(eye > 0, 0.0, -solver / jnp.diag(solver)[:, None]), solver
+    return jnp.where(eye > 0, 0.0, -solver / jnp.diag(solver)[None, :]), solver
 
 
 def _user_weights(train: Interactions, users: int, half_life: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The ranker of the linear item to item models: a full matrix of weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -7,30 +8,37 @@ import jax.numpy as jnp
 
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import weighted_history
+from jaxrec.item_axis import BY_HISTORY
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
-FEW = 64  # items of all askers together, up to which their columns are looked up
+FEW = (64, 512)  # items of all askers together, up to which their rows are looked up
 
 
-def history_products(histories: jax.Array, weights: jax.Array) -> jax.Array:
-    """`products` of histories, float32 [batch, known items], and weights, float32 [block, known items].
+def history_products(histories: jax.Array, by_history: jax.Array) -> jax.Array:
+    """`products` of histories, float32 [batch, known items], and by_history, float32 [known items, block].
 
-    Where the askers have few items, only the columns of these are read.
+    Where the askers have few items, only the rows of these are read.
     """
-    count = min(FEW, histories.shape[1])
     used = jnp.abs(histories).max(axis=0)
+    counts = [count for count in FEW if 4 * count <= len(used)]
 
-    def looked_up() -> jax.Array:
-        columns = jax.lax.top_k(used, count)[1]
-        return products(histories[:, columns], weights[:, columns])
+    def looked_up(count: int) -> Callable[[], jax.Array]:
+        def product() -> jax.Array:
+            rows = jax.lax.top_k(used, count)[1]
+            return products(histories[:, rows], by_history[rows].T)
 
-    return jax.lax.cond((used > 0).sum() <= count, looked_up, lambda: products(histories, weights))
+        return product
+
+    ways = [*map(looked_up, counts), lambda: products(histories, by_history.T)]
+    if not counts:
+        return ways[0]()
+    return jax.lax.switch(((used > 0).sum() > jnp.asarray(counts)).sum(), ways)
 
 
 @dataclass(frozen=True)
 class LinearRanker:
-    """items: {"weights": float32 [items, known items]}: row i weighs what the user has, for item i. tau, base: of the
-    recency that the history is weighed by."""
+    """items: {BY_HISTORY: float32 [known items, items]}: row j is what an event with item j adds to every item. tau,
+    base: of the recency that the history is weighed by."""
 
     arrays: Arrays
     history_length: int
@@ -38,10 +46,10 @@ class LinearRanker:
     base: float = 1.0
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
-        return weighted_history(query.history, arrays.items["weights"].shape[1], self.tau, self.base)
+        return weighted_history(query.history, arrays.items[BY_HISTORY].shape[0], self.tau, self.base)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return history_products(user, items["weights"])
+        return history_products(user, items[BY_HISTORY])
 
 
 def check_size(name: str, rows: int, columns: int, matrices: int, max_gigabytes: float, what: str) -> None:

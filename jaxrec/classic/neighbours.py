@@ -17,22 +17,41 @@ from jaxrec.classic.interaction_matrix import (
     rarity,
     roomy_history_length,
 )
+from jaxrec.classic.linear import history_products
 from jaxrec.data.training import TrainingData
 from jaxrec.history_matrix import weighted_history
+from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
 
 MAX_CELLS = 2**26  # of an item by item block: 256 MB
+SMALL_CATALOG = 4_096  # items; up to here lists are spelt out as a matrix (64 MB)
 FEW = 8  # askers, up to which looking up is quicker than a matrix
 
 
-def score_by_neighbours(neighbours: jax.Array, weights: jax.Array, held: jax.Array) -> jax.Array:
+def neighbour_lists(neighbours: jax.Array, weights: jax.Array, known: int) -> PyTree:
+    """What `Arrays.items` holds of the neighbours of n items among `known` ones: {"neighbours", "weights"}, or of a
+    small catalog a matrix, which is quicker to ask: {BY_HISTORY: float32 [known, n]}.
+
+    neighbours: int32 [n, k], distinct in a row; weights: float32 [n, k].
+    """
+    if known > SMALL_CATALOG:
+        return {"neighbours": neighbours, "weights": weights}
+    n = neighbours.shape[0]
+    matrix = jnp.zeros((known, n), jnp.float32).at[neighbours, jnp.arange(n)[:, None]].set(weights)
+    return {BY_HISTORY: matrix}
+
+
+def score_by_neighbours(lists: PyTree, held: jax.Array) -> jax.Array:
     """sum over the neighbours j of item i of weight_ij x held_uj, float32 [batch, block].
 
-    neighbours: int32 [block, n], distinct in a row; weights: float32 [block, n]; held: float32 [batch, items].
+    lists: `neighbour_lists` of a block of items; held: float32 [batch, known items].
     For many askers a small block is made dense and multiplied, for few its neighbours are looked up; a large block
     gathers one neighbour at a time. The sums are the same.
     """
+    if BY_HISTORY in lists:
+        return history_products(held, lists[BY_HISTORY])
+    neighbours, weights = lists["neighbours"], lists["weights"]
     block, count = neighbours.shape
     items = held.shape[1]
     if block * items <= MAX_CELLS:
@@ -54,7 +73,7 @@ def score_by_neighbours(neighbours: jax.Array, weights: jax.Array, held: jax.Arr
 
 @dataclass(frozen=True)
 class NeighbourRanker:
-    """items: {"neighbours": int32 [items, n], "weights": float32 [items, n]}; num_items: items known when fitted."""
+    """items: `neighbour_lists`; num_items: items known when fitted."""
 
     arrays: Arrays
     history_length: int
@@ -66,7 +85,7 @@ class NeighbourRanker:
         return weighted_history(query.history, self.num_items, self.tau, self.base)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return score_by_neighbours(items["neighbours"], items["weights"], user)
+        return score_by_neighbours(items, user)
 
 
 @dataclass(frozen=True)
@@ -122,9 +141,9 @@ class ItemNeighbours:
             float(self.shrink),
             kind=self.similarity,
         )
-        lists = nearest_items(pairs, users, items, similar, k=self.k, user_weights=weights)
+        nearest = nearest_items(pairs, users, items, similar, k=self.k, user_weights=weights)
         length = self.history_length or roomy_history_length(data.train)
-        return NeighbourRanker(Arrays({}, lists), length, items, self.tau, self.base)
+        return NeighbourRanker(Arrays({}, neighbour_lists(*nearest, items)), length, items, self.tau, self.base)
 
 
 def nearest_items(
@@ -135,8 +154,8 @@ def nearest_items(
     *,
     k: int,
     user_weights: np.ndarray | None = None,
-) -> PyTree:
-    """The k items most like each, itself left out: {"neighbours": int32 [items, k], "weights": float32 [items, k]}.
+) -> tuple[jax.Array, jax.Array]:
+    """The k items most like each, itself left out: neighbours int32 [items, k], weights float32 [items, k].
 
     similar(both, rows): from the cooccurrence float32 [block, items] of the items `rows` int32 [block] to how like they
     are, of the same shape; a block at a time, so that no item by item matrix is held.
@@ -148,15 +167,16 @@ def nearest_items(
         both = cooccurrence(pairs, num_users, num_items, start, size, user_weights)
         rows = start + jnp.arange(size)
         found = _largest(similar(both, rows), rows, k=min(k, num_items))
-        lists.append(jax.tree.map(lambda leaf, skip=first - start: leaf[skip:], found))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *lists)
+        lists.append([part[first - start :] for part in found])
+    neighbours, weights = map(jnp.concatenate, zip(*lists, strict=True))
+    return neighbours, weights
 
 
 @partial(jax.jit, static_argnames="k")
-def _largest(similar: jax.Array, rows: jax.Array, *, k: int) -> PyTree:
+def _largest(similar: jax.Array, rows: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
     others = similar.at[jnp.arange(len(rows)), rows].set(0.0)
     weights, neighbours = jax.lax.top_k(others, k)
-    return {"neighbours": neighbours.astype(jnp.int32), "weights": weights}
+    return neighbours.astype(jnp.int32), weights
 
 
 @partial(jax.jit, static_argnames="kind")

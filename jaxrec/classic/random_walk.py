@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, roomy_history_length
-from jaxrec.classic.neighbours import NeighbourRanker, nearest_items
+from jaxrec.classic.neighbours import NeighbourRanker, nearest_items, neighbour_lists
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays
@@ -54,11 +54,12 @@ class RandomWalk:
         lengths, having = (np.bincount(p, minlength=n) for p, n in zip(pairs, (users, items), strict=True))
         leave, reach = (jnp.asarray(np.maximum(having, 1) ** -power, jnp.float32) for power in (self.alpha, self.beta))
         weights = np.maximum(lengths, 1) ** -self.alpha
-        lists = nearest_items(pairs, users, items, partial(_walks, leave, reach), k=self.k, user_weights=weights)
+        walks = partial(_walks, leave, reach)
+        rows, kept = nearest_items(pairs, users, items, walks, k=self.k, user_weights=weights)
         if self.normalize:
-            lists["weights"] = lists["weights"] / jnp.maximum(lists["weights"].sum(axis=1, keepdims=True), 1e-20)
+            kept = kept / jnp.maximum(kept.sum(axis=1, keepdims=True), 1e-20)
         length = self.history_length or roomy_history_length(data.train)
-        return NeighbourRanker(Arrays({}, lists), length, items, self.tau, self.base)
+        return NeighbourRanker(Arrays({}, neighbour_lists(rows, kept, items)), length, items, self.tau, self.base)
 
 
 @jax.jit

@@ -11,6 +11,7 @@ from jaxrec.classic.interaction_matrix import ASKING, RECENCY, cooccurrence, dis
 from jaxrec.classic.linear import LinearRanker, check_size, inverse
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays
 
@@ -60,14 +61,14 @@ class Slim:
         both = cooccurrence(distinct_pairs(data.train, items), data.dataset.num_users, items)
         weights = _admm(both, self.l1, self.l2, self.rho, self.iterations, non_negative=self.non_negative)
         length = self.history_length or roomy_history_length(data.train)
-        return LinearRanker(Arrays({}, {"weights": weights}), length, self.tau, self.base)
+        return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)
 
 
 @partial(jax.jit, static_argnames="non_negative")
 def _admm(
     both: jax.Array, l1: jax.Array, l2: jax.Array, rho: jax.Array, iterations: jax.Array, *, non_negative: bool
 ) -> jax.Array:
-    """B transposed. One half solves the least squares with diag(B) = 0, the other shrinks; `dual` makes them agree."""
+    """B. One half solves the least squares with diag(B) = 0, the other shrinks; `dual` makes them agree."""
     items = both.shape[0]
     solver = inverse(both + (l2 + rho) * jnp.eye(items, dtype=both.dtype))
     free = jnp.matmul(solver, both, precision="highest")
@@ -83,4 +84,4 @@ def _admm(
         return shrunk, wanted - shrunk
 
     sparse, _ = jax.lax.fori_loop(0, iterations, step, (jnp.zeros_like(both), jnp.zeros_like(both)))
-    return jnp.where(jnp.eye(items, dtype=bool), 0.0, sparse).T
+    return jnp.where(jnp.eye(items, dtype=bool), 0.0, sparse)

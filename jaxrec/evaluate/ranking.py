@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import gather_queries
+from jaxrec.item_axis import map_items
 from jaxrec.ranker import Arrays, Query, Ranker, Ranking, mask_scores, num_items, rank
 
 MAX_SCORES = 2**26  # scores held at once: 256 MB in float32
@@ -34,7 +35,7 @@ def rank_in_blocks(
     def step(best: Ranking, number: jax.Array) -> tuple[Ranking, None]:
         start = jnp.minimum(number * item_block, items - item_block)
         rows = start + jnp.arange(item_block)
-        block = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, item_block), arrays.items)
+        block = map_items(lambda axis, leaf: jax.lax.dynamic_slice_in_dim(leaf, start, item_block, axis), arrays.items)
         scores = ranker.score(arrays.shared, block, user)
         inside = (seen >= start) & (seen < start + item_block)
         fresh = jax.lax.dynamic_slice_in_dim(allowed, start, item_block) & (rows >= number * item_block)

@@ -1,12 +1,14 @@
 """Several rankers as one: a weighted sum of their scores and of the items' signals."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrec.hybrid.signals import context, latest, new_item_signals
+from jaxrec.item_axis import map_items, take_items
 from jaxrec.ranker import Arrays, PyTree, Query, Ranker, Share
 
 NEW = -1  # the last signal: whether nobody has the item
@@ -107,8 +109,13 @@ class HybridRanker:
             if hasattr(part, "embed_items"):
                 parts.append(part.embed_items(s, text, features))
             else:
-                parts.append(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), blank))
+                parts.append(map_items(partial(_repeated, count), blank))
         return {"parts": tuple(parts), "signals": new_item_signals(count)}
+
+
+def _repeated(count: int, axis: int, leaf: jax.Array) -> jax.Array:
+    """A leaf of one item as one of `count`."""
+    return jnp.broadcast_to(leaf, (*leaf.shape[:axis], count, *leaf.shape[axis + 1 :]))
 
 
 def _after(query: Query, found: list[PyTree]) -> Query:
@@ -128,8 +135,8 @@ def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weig
     shared: dict[str, Any] = {
         "parts": tuple(arrays.shared for arrays in stored.values()),
         "weights": weights,
-        "probe": jax.tree.map(lambda leaf: leaf[probe], items),
-        "blank": jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), items),
+        "probe": take_items(items, probe),
+        "blank": jax.tree.map(jnp.zeros_like, take_items(items, slice(1))),
     }
     arrays = Arrays(shared, {"parts": items, "signals": jnp.asarray(signals)})
     length = max(ranker.history_length for ranker in rankers)

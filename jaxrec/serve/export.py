@@ -19,6 +19,7 @@ from jaxrec.data.features import Tags
 from jaxrec.data.interactions import Histories
 from jaxrec.data.words import keywords
 from jaxrec.errors import UserError
+from jaxrec.item_axis import map_items, take_items
 from jaxrec.ranker import Ranker
 from jaxrec.serve.artifact import EXPIRY_NOTE, Manifest, write_artifact
 from jaxrec.serve.lowering import PLATFORMS, Sizes, TextEncoder, dtype_of, lower_encoder, lowered, named_leaves
@@ -65,10 +66,12 @@ def export(
     if not 1 <= k_max <= items:
         raise UserError(f"k_max is {k_max}: it must lie between 1 and the number of items, {items}")
     shared = {n: gathered(leaf) for n, leaf in named_leaves(ranker.arrays.shared).items()}
-    rows = {n: gathered(leaf)[:items] for n, leaf in named_leaves(ranker.arrays.items).items()}
-    short = next((n for n, leaf in rows.items() if len(leaf) < items), None)
+    rows = {n: gathered(leaf) for n, leaf in named_leaves(ranker.arrays.items).items()}
+    counts = map_items(lambda axis, leaf: leaf.shape[axis], rows)
+    short = next((n for n, count in counts.items() if count < items), None)
     if short is not None:
-        raise ValueError(f"the ranker's items/{short} has {len(rows[short])} rows, the catalog has {items}")
+        raise ValueError(f"the ranker's items/{short} has {counts[short]} rows, the catalog has {items}")
+    rows = take_items(rows, slice(items))
     if item_text is None and encoder is not None:
         item_text = encoder.dim
     sizes = Sizes(

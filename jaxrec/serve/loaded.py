@@ -18,6 +18,7 @@ from jaxrec.data.queries import QueryArrays, gather_queries
 from jaxrec.data.text_vectors import says_anything, unit_text_vectors
 from jaxrec.data.tokens import length_batches, tokenizer_from_json
 from jaxrec.errors import DataError, UserError
+from jaxrec.item_axis import count_items, map_items
 from jaxrec.serve.artifact import Files, Manifest, read_manifest, verify
 from jaxrec.serve.asking import feature_row
 from jaxrec.serve.functions import ArtifactWarning, Functions, age_warning
@@ -59,6 +60,11 @@ class Loaded:
     def manifest(self) -> Manifest:
         return self.files.manifest
 
+    @property
+    def room(self) -> int:
+        """How many items the arrays have rows for; more than the catalog where items are still to come."""
+        return count_items(self.items)
+
     @classmethod
     def read(cls, root: Path, *, check: bool = True) -> "Loaded":
         """As `Recommender.load`."""
@@ -76,11 +82,9 @@ class Loaded:
         if manifest.users:
             users = StoredUsers.read(files.listed("users.parquet"), manifest.user_features, manifest.user_text)
         items = _on_device(files.listed("items.safetensors"))
-        for name, leaf in items.items():
-            if len(leaf) != len(catalog):
-                raise DataError(
-                    f"{root}/items.safetensors: {name!r} has {len(leaf)} rows, items.parquet {len(catalog)}"
-                )
+        for name, count in map_items(lambda axis, leaf: leaf.shape[axis], items).items():
+            if count != len(catalog):
+                raise DataError(f"{root}/items.safetensors: {name!r} has {count} rows, items.parquet {len(catalog)}")
         functions = Functions(files)
         _ = functions["recommend"]  # read now, so that an artifact that loads can rank
         return cls(files, functions, _on_device(files.listed("shared.safetensors")), items, catalog, users)
@@ -100,8 +104,8 @@ class Loaded:
         return gather_queries(histories, rows, width_of(longest), 0).history
 
     def allowed(self, rows: np.ndarray | None) -> np.ndarray:
-        """bool [items of the arrays]: these rows, or all of the catalog."""
-        allowed = np.zeros(len(next(iter(self.items.values()))), bool)
+        """bool [room]: these rows, or all of the catalog."""
+        allowed = np.zeros(self.room, bool)
         allowed[: len(self.catalog) if rows is None else 0] = True
         allowed[rows if rows is not None else slice(0)] = True
         return allowed

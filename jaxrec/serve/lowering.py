@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from jax import export as jax_export
 
 from jaxrec.data.tokens import TextTokenizer
 from jaxrec.errors import UserError
+from jaxrec.item_axis import map_items, take_items
 from jaxrec.ranker import Arrays, Query, Ranker, rank
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -90,7 +92,7 @@ def _lower_all(
 
     def score_rows(shared, items, query, rows):
         arrays = Arrays(to_shared(shared), to_items(items))
-        block = jax.tree.map(lambda leaf: leaf[rows], arrays.items)
+        block = take_items(arrays.items, rows)
         return ranker.score(arrays.shared, block, ranker.user(arrays, Query(**query)))
 
     def user_profile(shared, items, query):
@@ -118,7 +120,7 @@ def _lower_all(
             "features": Shape((size["b"], sizes.user_features), np.float32),
             "text": Shape((size["b"], sizes.user_text), np.float32),
         }
-        blocks = {name: Shape((size["n"], *leaf.shape[1:]), leaf.dtype) for name, leaf in items.items()}
+        blocks = map_items(partial(_of_items, size["n"]), items)
         return kept, blocks, query, size
 
     kept = {name: Shape(leaf.shape, leaf.dtype) for name, leaf in shared.items()}
@@ -131,13 +133,18 @@ def _lower_all(
         functions["user_profile"] = lower(user_profile, *shapes()[:3])
     if hasattr(ranker, "item_profile"):
         n = fixed.get("n") or jax_export.symbolic_shape("n", constraints=bounds["n"])[0]
-        blocks = {name: Shape((n, *leaf.shape[1:]), leaf.dtype) for name, leaf in items.items()}
+        blocks = map_items(partial(_of_items, n), items)
         functions["item_profile"] = lower(item_profile, kept, blocks)
     if hasattr(ranker, "embed_items") and sizes.item_text is not None:
         (b,) = jax_export.symbolic_shape("b")
         text, features = Shape((b, sizes.item_text), np.float32), Shape((b, sizes.item_features), np.float32)
         functions["embed_items"] = lower(embed_items, kept, text, features)
     return functions
+
+
+def _of_items(n: Any, axis: int, leaf: Any) -> Shape:
+    """The shape of a leaf of `Arrays.items` where there are n items."""
+    return Shape((*leaf.shape[:axis], n, *leaf.shape[axis + 1 :]), leaf.dtype)
 
 
 def lower_encoder(encoder: TextEncoder) -> bytes:

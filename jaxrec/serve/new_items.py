@@ -1,5 +1,7 @@
 """Items that training never saw, placed by the item tower from their text and features."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import pyarrow.compute as pc
 from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.data.words import find_keywords
 from jaxrec.errors import DataError, UserError
+from jaxrec.item_axis import item_axis, map_items, take_items
 from jaxrec.serve.loaded import Loaded, Named, power_of_two
 from jaxrec.serve.stored import StoredItems
 
@@ -39,13 +42,16 @@ def new_items(loaded: Loaded, table: pa.Table, text_vectors: np.ndarray | None) 
         size = here.stop - start
         padded = power_of_two(size)
         rows = embed(loaded.shared, _padded(text[here], padded), _padded(features[here], padded))
-        blocks.append({name: np.asarray(leaf)[:size] for name, leaf in rows.items()})
+        blocks.append(take_items(jax.tree.map(np.asarray, rows), slice(size)))
     missing = next((name for name in loaded.items if name not in blocks[0]), None)
     if missing is not None:
         raise DataError(f"the item tower of this artifact makes no {missing!r}: export it again")
-    fresh = {name: np.concatenate([block[name] for block in blocks]) for name in loaded.items}
-    items, first = with_room(loaded.items, len(loaded.catalog) + len(ids)), len(loaded.catalog)
-    items = {name: _written(leaf, jnp.asarray(fresh[name], leaf.dtype), first) for name, leaf in items.items()}
+    first = len(loaded.catalog)
+    items = with_room(loaded.items, first + len(ids))
+    for name, leaf in items.items():
+        axis = item_axis(name)
+        fresh = np.concatenate([block[name] for block in blocks], axis)
+        items[name] = _written(leaf, jnp.asarray(fresh, leaf.dtype), first, axis=axis)
     words = find_keywords(texts, loaded.catalog.words.names)
     return items, loaded.catalog.extended(ids, titles.cast(pa.string()), texts.cast(pa.string()), tags, words)
 
@@ -89,12 +95,16 @@ def _padded(rows: np.ndarray, size: int) -> np.ndarray:
 
 
 def with_room(items: Named, rows: int) -> Named:
-    """The arrays with at least so many rows: zeros behind their own, for items to come. While there is room, shapes
-    stay as they are, and with them the compiled programs."""
-    more = max(0, rows - len(next(iter(items.values()))))
-    return {name: jnp.pad(leaf, [(0, more), *[(0, 0)] * (leaf.ndim - 1)]) for name, leaf in items.items()}
+    """The arrays with room for at least so many items: zeros behind their own, for items to come. While there is room,
+    shapes stay as they are, and with them the compiled programs."""
+
+    def padded(axis: int, leaf: jax.Array) -> jax.Array:
+        more = max(0, rows - leaf.shape[axis])
+        return jnp.pad(leaf, [(0, more if axis == of else 0) for of in range(leaf.ndim)])
+
+    return map_items(padded, items)
 
 
-@jax.jit
-def _written(leaf: jax.Array, rows: jax.Array, first: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(leaf, rows, first, axis=0)
+@partial(jax.jit, static_argnames="axis")
+def _written(leaf: jax.Array, rows: jax.Array, first: jax.Array, *, axis: int) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(leaf, rows, first, axis)

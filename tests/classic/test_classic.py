@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from jaxrec.data.queries import gather_queries
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix
+from jaxrec.item_axis import BY_HISTORY, item_axis
 from jaxrec.ranker import Query, num_items, score_all
 
 USERS, ITEMS = 60, 25
@@ -108,7 +108,7 @@ def test_item_neighbours_are_the_formula(similarity, max_cells, monkeypatch):
 
 
 def test_more_neighbours_than_items_takes_all():
-    assert ItemNeighbours(k=1_000).fit(TrainingData(DATA, LOG)).arrays.items["weights"].shape == (ITEMS, ITEMS)
+    assert ItemNeighbours(k=1_000).fit(TrainingData(DATA, LOG)).arrays.items[BY_HISTORY].shape == (ITEMS, ITEMS)
 
 
 def ease_by_hand(l2):
@@ -125,7 +125,7 @@ def test_ease_is_its_closed_form(l2):
 
 def test_ease_solves_its_least_squares():
     """At the constrained minimum the gradient X^T(XB - X) + l2 B is zero off the diagonal."""
-    weights = np.asarray(Ease(l2=10.0).fit(TrainingData(DATA, LOG)).arrays.items["weights"]).T
+    weights = np.asarray(Ease(l2=10.0).fit(TrainingData(DATA, LOG)).arrays.items[BY_HISTORY])
     gradient = X.T @ (X @ weights - X) + 10.0 * weights
     np.fill_diagonal(gradient, 0)
     assert np.abs(gradient).max() < 1e-3 and not np.diag(weights).any()
@@ -168,12 +168,14 @@ def test_content_neighbours_are_the_formula():
     np.testing.assert_allclose(scores_of(ranker), X @ content_by_hand(text_vectors(), 4, 3).T, atol=1e-5)
 
 
-def test_a_new_item_scores_as_if_it_had_been_in_the_catalog():
+@pytest.mark.parametrize("small", [4_096, 0], ids=["as a matrix", "as lists"])
+def test_a_new_item_scores_as_if_it_had_been_in_the_catalog(monkeypatch, small):
+    monkeypatch.setattr("jaxrec.classic.neighbours.SMALL_CATALOG", small)
     vectors = text_vectors()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     ranker = ContentNeighbours(neighbours=ITEMS, power=3).fit(TrainingData(DATA, LOG, vectors))
     twin = ranker.embed_items(ranker.arrays.shared, jnp.asarray(unit[:2]))
-    grown = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), ranker.arrays.items, twin)
+    grown = {name: jnp.concatenate([leaf, twin[name]], item_axis(name)) for name, leaf in ranker.arrays.items.items()}
     arrays = ranker.arrays._replace(items=grown)
     assert num_items(arrays) == ITEMS + 2
     query = Query(*map(jnp.asarray, gather_queries(Histories.of(LOG, USERS), np.arange(USERS), 64, 0)))

@@ -19,6 +19,7 @@ from jaxrec.data.sources.synthetic import Synthetic
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.evaluate.evaluator import evaluate
+from jaxrec.item_axis import BY_HISTORY, take_items
 from jaxrec.ranker import Query, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
@@ -60,7 +61,7 @@ def test_the_closed_form(data):
     method = ContentRidge(ease_l2=30.0, l2=2.0, popularity=0.1, damping=0.5, neighbours=0.4, neighbour_power=5.0)
     ranker = method.fit(data)
     x, warm = held(data), np.bincount(data.train.item_rows, minlength=data.dataset.num_items) > 0
-    ease = np.asarray(Ease(30.0).fit(data).arrays.items["weights"], np.float64)
+    ease = np.asarray(Ease(30.0).fit(data).arrays.items[BY_HISTORY], np.float64).T
     content, _ = content_of(data, "test")
     kernel = np.asarray(method.kernel(content, content), np.float64)
     thought = x @ (ease + method.signal * np.eye(len(ease))).T  # of each item, for each user
@@ -84,7 +85,7 @@ def test_new_items_are_placed_as_training_places_them(data, method, tmp_path):
     features = data.dataset.catalog.features.values[cold]
     placed = ranker.embed_items(ranker.arrays.shared, jnp.asarray(data.text[cold]), jnp.asarray(features))
     for name, leaf in placed.items():
-        np.testing.assert_allclose(leaf, np.asarray(ranker.arrays.items[name])[cold], atol=2e-5)
+        np.testing.assert_allclose(leaf, np.asarray(take_items(ranker.arrays.items, cold)[name]), atol=2e-5)
     export(ranker, data.dataset, tmp_path / "a", item_text=data.text.shape[1])
     ids = data.dataset.item_map.take(np.array([3, 8, 1])).tolist()
     found = Recommender.load(tmp_path / "a").recommend(history=ids, k=5)

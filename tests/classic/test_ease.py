@@ -9,6 +9,7 @@ from test_classic import DAY, ITEMS, LOG, USERS, X, scores_of, text_vectors
 from jaxrec.classic.ease import Ease
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.item_axis import BY_HISTORY
 
 FEATURES = np.random.default_rng(8).normal(2, 3, (ITEMS, 3)).astype(np.float32)
 TEXT = text_vectors() / np.linalg.norm(text_vectors(), axis=1, keepdims=True)
@@ -48,7 +49,7 @@ def test_content_stands_under_the_events(features, text):
 def test_a_new_item_is_the_least_squares_of_an_item_without_events():
     ranker = Ease(l2=5.0, content=20.0).fit(data_with())
     new_text, new_features = np.roll(TEXT[:3], 1, axis=1), FEATURES[:3] + 1
-    found = ranker.embed_items(ranker.arrays.shared, new_text, new_features)["weights"]
+    found = ranker.embed_items(ranker.arrays.shared, new_text, new_features)[BY_HISTORY].T
     scale = [np.sqrt(2 * np.square(p - p.mean(0)).sum(1).mean()) for p in (TEXT, FEATURES)]
     new = [(n - p.mean(0)) / s for n, p, s in zip((new_text, new_features), (TEXT, FEATURES), scale, strict=True)]
     rows = rows_of(TEXT, FEATURES)

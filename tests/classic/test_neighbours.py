@@ -12,6 +12,7 @@ from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.data.interactions import Histories, Interactions
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.item_axis import BY_HISTORY
 
 LENGTHS, HAVING = X.sum(1), X.sum(0)
 
@@ -26,6 +27,12 @@ def cosine(weighed, shrink):
     return gram / np.maximum(np.outer(norms, norms) + shrink, 1e-9)
 
 
+@pytest.fixture(params=[4_096, 0], ids=["as a matrix", "as lists"])
+def kept(request, monkeypatch):
+    """How the neighbours of an item are kept."""
+    monkeypatch.setattr("jaxrec.classic.neighbours.SMALL_CATALOG", request.param)
+
+
 @pytest.mark.parametrize("slower", [1e9, 0], ids=["by matrix products", "pair by pair"])
 def test_weighed_users_count_for_what_they_weigh(monkeypatch, slower):
     monkeypatch.setattr("jaxrec.classic.interaction_matrix.USERS_TIMES_ITEMS", 7 * ITEMS)
@@ -36,7 +43,7 @@ def test_weighed_users_count_for_what_they_weigh(monkeypatch, slower):
     np.testing.assert_allclose(found, (X.T @ (weights[:, None] * X))[10:15], rtol=1e-5)
 
 
-def test_tfidf_and_bm25_of_items():
+def test_tfidf_and_bm25_of_items(kept):
     rare = np.log(ITEMS / (1 + LENGTHS))
     tfidf = cosine(X.T * rare, 2.0)
     weighed = X.T * rare * bm25(HAVING, 10.0, 0.7)[:, None]
@@ -65,15 +72,15 @@ def test_user_neighbours_refuse_a_matrix_that_is_too_large():
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_the_walk_is_the_product_of_its_steps(normalize):
+def test_the_walk_is_the_product_of_its_steps(normalize, kept):
     out_of_item = (X / np.maximum(HAVING, 1)).T ** 0.8
     out_of_user = (X / LENGTHS[:, None]) ** 0.8
     walk = (out_of_item @ out_of_user) / np.maximum(HAVING, 1)[None, :] ** 0.6
     np.fill_diagonal(walk, 0)
-    kept = nearest_only(walk.T, 6)
-    kept = kept / np.maximum(kept.sum(1, keepdims=True), 1e-20) if normalize else kept
+    nearest = nearest_only(walk.T, 6)
+    nearest = nearest / np.maximum(nearest.sum(1, keepdims=True), 1e-20) if normalize else nearest
     ranker = RandomWalk(k=6, alpha=0.8, beta=0.6, normalize=normalize).fit(TrainingData(DATA, LOG))
-    np.testing.assert_allclose(scores_of(ranker), X @ kept.T, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(scores_of(ranker), X @ nearest.T, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [ItemNeighbours, RandomWalk, Slim])
@@ -86,12 +93,7 @@ def test_recency_weighs_the_history_and_nothing_else(kind):
             weighed[user, item] = max(weighed[user, item], 0.3 + np.exp(-rank / 2.0))
     ranker = kind(tau=2.0, base=0.3).fit(TrainingData(DATA, LOG))
     items = {k: np.asarray(v, np.float64) for k, v in kind().fit(TrainingData(DATA, LOG)).arrays.items.items()}
-    weights = items["weights"]
-    if "neighbours" in items:
-        dense = np.zeros((ITEMS, ITEMS))
-        np.put_along_axis(dense, items["neighbours"].astype(int), weights, axis=1)
-        weights = dense
-    np.testing.assert_allclose(scores_of(ranker), weighed @ weights.T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores_of(ranker), weighed @ items[BY_HISTORY], rtol=1e-4, atol=1e-5)
     assert "recency" in kind(tau=2.0).name and "recency" not in kind().name
 
 

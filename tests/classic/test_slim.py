@@ -7,13 +7,14 @@ from test_classic import DATA, ITEMS, LOG, X, ease_by_hand, scores_of
 from jaxrec.classic.slim import Slim
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
+from jaxrec.item_axis import BY_HISTORY
 
 OFF = ~np.eye(ITEMS, dtype=bool)
 
 
 def weights_of(**options):
     ranker = Slim(iterations=2_000, rho=20.0, **options).fit(TrainingData(DATA, LOG))
-    weights = np.asarray(ranker.arrays.items["weights"], np.float64).T
+    weights = np.asarray(ranker.arrays.items[BY_HISTORY], np.float64)
     np.testing.assert_allclose(scores_of(ranker), X @ weights, atol=1e-5)
     return weights
 

@@ -48,6 +48,9 @@ RANKERS = [
 ]
 
 
+NEIGHBOURS = ItemNeighbours | ContentNeighbours | RandomWalk
+
+
 def text_vectors(data) -> np.ndarray:
     encoder = BagOfWords(dim=64).load()
     table = encoder.tokenizer.tokenize(data.catalog.texts.to_pylist())
@@ -67,10 +70,22 @@ def test_classic_rankers(data, config, tmp_path):
     assert table["item_id"].to_pylist() == data.item_map.take(expected.rows.ravel()).tolist()
     np.testing.assert_allclose(table["score"], expected.scores.ravel(), rtol=1e-5, atol=1e-6)
     answer = recommender.recommend(history=["i1", "i2"], k=3)
-    narrowed = isinstance(config, ItemNeighbours | ContentNeighbours | RandomWalk)  # they choose by the size of a block
-    assert recommender.manifest.max_items == (4 * data.num_items if narrowed else None)
+    assert recommender.manifest.max_items is None
     assert len(answer) == 3 and all(r.reason.text for r in answer)
     assert len(recommender.similar("i1", k=3)) == 3 and recommender.profile(user="u0").tags[0].tag == "Comedy"
+
+
+@pytest.mark.parametrize("config", [c for c in RANKERS if isinstance(c, NEIGHBOURS)], ids=lambda c: c.name)
+def test_neighbours_of_a_large_catalog_are_exported_as_lists(data, config, tmp_path, monkeypatch):
+    histories, given = planted.histories(data), TrainingData(data, data.interactions, text_vectors(data))
+    tables = []
+    for place, small in enumerate((data.num_items, 0)):
+        monkeypatch.setattr("jaxrec.classic.neighbours.SMALL_CATALOG", small)
+        export(config.fit(given), data, tmp_path / str(place), histories=histories)
+        recommender = Recommender.load(tmp_path / str(place))
+        tables.append(recommender.recommend_many(k=5))
+    assert recommender.manifest.max_items == 4 * data.num_items  # it chooses its way by the size of a block
+    np.testing.assert_allclose(tables[0]["score"], tables[1]["score"], rtol=1e-5, atol=1e-6)
 
 
 def test_all_users_of_movielens_get_the_same_ten(tmp_path):

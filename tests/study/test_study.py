@@ -16,6 +16,7 @@ from jaxrec.data.holdout import ColdItems, RandomPerUser, TimeCutoff
 from jaxrec.data.sources.synthetic import Synthetic
 from jaxrec.errors import DataError, UserError
 from jaxrec.evaluate.evaluator import Judged, evaluate
+from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import as_fitted
 from jaxrec.study import run
 from jaxrec.study.command import compare_config
@@ -236,7 +237,7 @@ def test_scores_that_are_no_numbers_lose_and_are_named(tmp_path, monkeypatch):
         ranker = fit(self, data)
         if as_fitted(self) != as_fitted(Ease()):
             ranker = replace(
-                ranker, arrays=ranker.arrays._replace(items={"weights": ranker.arrays.items["weights"] * np.nan})
+                ranker, arrays=ranker.arrays._replace(items={BY_HISTORY: ranker.arrays.items[BY_HISTORY] * np.nan})
             )
         return ranker
 

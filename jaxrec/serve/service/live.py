@@ -242,7 +242,7 @@ class Live:
         if texts is not None:
             later = recommender.loaded.catalog.texts.slice(len(texts)).to_pylist()
             texts = np.concatenate([texts, recommender.loaded.encode_text([text or "" for text in later])])
-        if len(recommender.loaded.items[next(iter(recommender.loaded.items))]) > len(self.everything):
+        if recommender.loaded.room > len(self.everything):
             recommender = recommender.with_room(ROOM)
         return replace(self, recommender=recommender, texts=texts), there
 

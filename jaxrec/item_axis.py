@@ -1,0 +1,37 @@
+"""Where the items are in a ranker's arrays: along which axis, how many, some of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+PyTree = Any
+BY_HISTORY = "by_history"
+
+
+def item_axis(name: str) -> int:
+    """Along which axis of a leaf of `Arrays.items` the items are, by the leaf's name (a path joined by "/").
+
+    The first; but the second of a leaf that is called `BY_HISTORY`, [known items, items]: its row j is what having item
+    j adds to every item, so that a history of few items reads few rows, each of them in one piece.
+    """
+    return 1 if name.rsplit("/", 1)[-1] == BY_HISTORY else 0
+
+
+def map_items(function: Callable[..., Any], items: PyTree) -> PyTree:
+    """function(axis, leaf) of every leaf of `Arrays.items`, as a pytree of the same structure."""
+
+    def of_leaf(path: tuple, leaf: Any) -> Any:
+        return function(item_axis(jax.tree_util.keystr(path, simple=True, separator="/")), leaf)
+
+    return jax.tree_util.tree_map_with_path(of_leaf, items)
+
+
+def take_items(items: PyTree, rows: Any) -> PyTree:
+    """`Arrays.items` of the items `rows`, an array or a slice."""
+    return map_items(lambda axis, leaf: leaf[:, rows] if axis else leaf[rows], items)
+
+
+def count_items(items: PyTree) -> int:
+    """How many items `Arrays.items` has rows for."""
+    return jax.tree.leaves(map_items(lambda axis, leaf: leaf.shape[axis], items))[0]
