@@ -39,7 +39,7 @@ from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.tensors import read_tensors
 recommender = Recommender.load(sys.argv[1])
 tensors = read_tensors(recommender.loaded.files.root / "items.safetensors")
-weights = np.array(next(t for t in tensors.values() if t.ndim == 2 and t.shape[0] == t.shape[1])).T.copy()
+weights = np.array(next(t for name, t in tensors.items() if name.endswith("by_history")))
 ids = recommender.loaded.catalog.ids
 class Ask(BaseModel):
     history: list[str]
@@ -134,10 +134,10 @@ def test_latency_and_throughput(artifact, tmp_path):
     base = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(artifact)]
     log = ["--events", str(tmp_path / "events.sqlite")]
     tensors = read_tensors(recommender.loaded.files.root / "items.safetensors")
-    square = any(t.ndim == 2 and t.shape[0] == t.shape[1] for t in tensors.values())
+    matrix = any(name.endswith("by_history") for name in tensors)
     print(f"{'':<28}{'1 connection, p50 / p99 ms':>28}{'16 connections':>20}{'requests/s 1 / 16':>22}")
     rates = {}
-    for name in ("batching", "no batching", *(["plain FastAPI and numpy"] if square else [])):
+    for name in ("batching", "no batching", *(["plain FastAPI and numpy"] if matrix else [])):
         port = free_port()
         command = [*base, *log, "--port", str(port), *(["--no-batching"] if name == "no batching" else [])]
         if name.startswith("plain"):
