@@ -32,6 +32,16 @@ def take_items(items: PyTree, rows: Any) -> PyTree:
     return map_items(lambda axis, leaf: leaf[:, rows] if axis else leaf[rows], items)
 
 
+def items_per_leaf(items: PyTree) -> PyTree:
+    """How many items each leaf of `Arrays.items` is of; where all is well they are equal."""
+    return map_items(lambda axis, leaf: leaf.shape[axis], items)
+
+
 def count_items(items: PyTree) -> int:
-    """How many items `Arrays.items` has rows for."""
-    return jax.tree.leaves(map_items(lambda axis, leaf: leaf.shape[axis], items))[0]
+    """How many items `Arrays.items` is of."""
+    return jax.tree.leaves(items_per_leaf(items))[0]
+
+
+def shape_of_items(count: Any, axis: int, leaf: Any) -> tuple:
+    """The shape of a leaf of `Arrays.items`, whose items are along `axis`, where there are `count` of them."""
+    return (*leaf.shape[:axis], count, *leaf.shape[axis + 1 :])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import roomy_history_length
-from jaxrec.classic.neighbours import neighbour_lists, score_by_neighbours
+from jaxrec.classic.neighbours import neighbour_arrays, score_by_neighbours
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix
@@ -20,7 +20,7 @@ from jaxrec.similarity import all_nearest, nearest
 @dataclass(frozen=True)
 class ContentRanker:
     """shared: {"vectors": float32 [known items, dim], unit, zero where an item has no text}.
-    items: `neighbour_lists`."""
+    items: `neighbour_arrays`."""
 
     arrays: Arrays
     history_length: int
@@ -38,7 +38,7 @@ class ContentRanker:
         known, nobody = shared["vectors"], jnp.full(text.shape[0], -1, jnp.int32)
         anyone = jnp.ones(known.shape[0], bool)
         found = nearest(text, nobody, known, anyone, count=self.neighbours, power=self.power)
-        return neighbour_lists(*found, known.shape[0])
+        return neighbour_arrays(*found, known.shape[0])
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ContentNeighbours:
         norms = np.linalg.norm(data.text, axis=1, keepdims=True)
         vectors = (data.text / np.maximum(norms, 1e-9)).astype(np.float32)
         found = all_nearest(vectors, np.ones(items, bool), count=self.neighbours, power=self.power)
-        arrays = Arrays({"vectors": jnp.asarray(vectors)}, neighbour_lists(*map(jnp.asarray, found), items))
+        arrays = Arrays({"vectors": jnp.asarray(vectors)}, neighbour_arrays(*map(jnp.asarray, found), items))
         return ContentRanker(
             arrays, self.history_length or roomy_history_length(data.train), min(self.neighbours, items), self.power
         )

@@ -20,7 +20,7 @@ def history_products(histories: jax.Array, by_history: jax.Array) -> jax.Array:
     Where the askers have few items, only the rows of these are read.
     """
     used = jnp.abs(histories).max(axis=0)
-    counts = [count for count in FEW if 4 * count <= len(used)]
+    counts = [count for count in FEW if 4 * count <= len(used)]  # of a small catalog, all is read as quickly
 
     def looked_up(count: int) -> Callable[[], jax.Array]:
         def product() -> jax.Array:

@@ -29,7 +29,7 @@ SMALL_CATALOG = 4_096  # items; up to here lists are spelt out as a matrix (64 M
 FEW = 8  # askers, up to which looking up is quicker than a matrix
 
 
-def neighbour_lists(neighbours: jax.Array, weights: jax.Array, known: int) -> PyTree:
+def neighbour_arrays(neighbours: jax.Array, weights: jax.Array, known: int) -> PyTree:
     """What `Arrays.items` holds of the neighbours of n items among `known` ones: {"neighbours", "weights"}, or of a
     small catalog a matrix, which is quicker to ask: {BY_HISTORY: float32 [known, n]}.
 
@@ -37,15 +37,19 @@ def neighbour_lists(neighbours: jax.Array, weights: jax.Array, known: int) -> Py
     """
     if known > SMALL_CATALOG:
         return {"neighbours": neighbours, "weights": weights}
+    return {BY_HISTORY: _spelt_out(neighbours, weights, known)}
+
+
+def _spelt_out(neighbours: jax.Array, weights: jax.Array, known: int) -> jax.Array:
+    """float32 [known, n], zero where an item is no neighbour."""
     n = neighbours.shape[0]
-    matrix = jnp.zeros((known, n), jnp.float32).at[neighbours, jnp.arange(n)[:, None]].set(weights)
-    return {BY_HISTORY: matrix}
+    return jnp.zeros((known, n), jnp.float32).at[neighbours, jnp.arange(n)[:, None]].set(weights)
 
 
 def score_by_neighbours(lists: PyTree, held: jax.Array) -> jax.Array:
     """sum over the neighbours j of item i of weight_ij x held_uj, float32 [batch, block].
 
-    lists: `neighbour_lists` of a block of items; held: float32 [batch, known items].
+    lists: `neighbour_arrays` of a block of items; held: float32 [batch, known items].
     For many askers a small block is made dense and multiplied, for few its neighbours are looked up; a large block
     gathers one neighbour at a time. The sums are the same.
     """
@@ -57,8 +61,7 @@ def score_by_neighbours(lists: PyTree, held: jax.Array) -> jax.Array:
     if block * items <= MAX_CELLS:
 
         def multiplied() -> jax.Array:
-            dense = jnp.zeros((block, items), jnp.float32).at[jnp.arange(block)[:, None], neighbours].set(weights)
-            return jnp.matmul(held, dense.T, precision="highest")
+            return jnp.matmul(held, _spelt_out(neighbours, weights, items), precision="highest")
 
         def looked_up() -> jax.Array:  # one asker at a time: several at once are no quicker, but gathered slowly
             return jax.lax.map(lambda own: (weights * own[neighbours]).sum(axis=-1), held)
@@ -73,7 +76,7 @@ def score_by_neighbours(lists: PyTree, held: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class NeighbourRanker:
-    """items: `neighbour_lists`; num_items: items known when fitted."""
+    """items: `neighbour_arrays`; num_items: items known when fitted."""
 
     arrays: Arrays
     history_length: int
@@ -143,7 +146,7 @@ class ItemNeighbours:
         )
         nearest = nearest_items(pairs, users, items, similar, k=self.k, user_weights=weights)
         length = self.history_length or roomy_history_length(data.train)
-        return NeighbourRanker(Arrays({}, neighbour_lists(*nearest, items)), length, items, self.tau, self.base)
+        return NeighbourRanker(Arrays({}, neighbour_arrays(*nearest, items)), length, items, self.tau, self.base)
 
 
 def nearest_items(

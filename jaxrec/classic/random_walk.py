@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, roomy_history_length
-from jaxrec.classic.neighbours import NeighbourRanker, nearest_items, neighbour_lists
+from jaxrec.classic.neighbours import NeighbourRanker, nearest_items, neighbour_arrays
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays
@@ -59,7 +59,7 @@ class RandomWalk:
         if self.normalize:
             kept = kept / jnp.maximum(kept.sum(axis=1, keepdims=True), 1e-20)
         length = self.history_length or roomy_history_length(data.train)
-        return NeighbourRanker(Arrays({}, neighbour_lists(rows, kept, items)), length, items, self.tau, self.base)
+        return NeighbourRanker(Arrays({}, neighbour_arrays(rows, kept, items)), length, items, self.tau, self.base)
 
 
 @jax.jit

@@ -1,14 +1,13 @@
 """Several rankers as one: a weighted sum of their scores and of the items' signals."""
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrec.hybrid.signals import context, latest, new_item_signals
-from jaxrec.item_axis import map_items, take_items
+from jaxrec.item_axis import map_items, shape_of_items, take_items
 from jaxrec.ranker import Arrays, PyTree, Query, Ranker, Share
 
 NEW = -1  # the last signal: whether nobody has the item
@@ -104,18 +103,17 @@ class HybridRanker:
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array) -> PyTree:
         """What `arrays.items` holds, for new items: parts that cannot read content know nothing of them."""
         count, parts = text.shape[0], []
+
+        def repeated(axis: int, leaf: jax.Array) -> jax.Array:
+            return jnp.broadcast_to(leaf, shape_of_items(count, axis, leaf))
+
         for store, (s, blank) in enumerate(zip(shared["parts"], shared["blank"], strict=True)):
             part = self.parts[self.stores.index(store)]
             if hasattr(part, "embed_items"):
                 parts.append(part.embed_items(s, text, features))
             else:
-                parts.append(map_items(partial(_repeated, count), blank))
+                parts.append(map_items(repeated, blank))
         return {"parts": tuple(parts), "signals": new_item_signals(count)}
-
-
-def _repeated(count: int, axis: int, leaf: jax.Array) -> jax.Array:
-    """A leaf of one item as one of `count`."""
-    return jnp.broadcast_to(leaf, (*leaf.shape[:axis], count, *leaf.shape[axis + 1 :]))
 
 
 def _after(query: Query, found: list[PyTree]) -> Query:

@@ -19,7 +19,7 @@ from jaxrec.data.features import Tags
 from jaxrec.data.interactions import Histories
 from jaxrec.data.words import keywords
 from jaxrec.errors import UserError
-from jaxrec.item_axis import map_items, take_items
+from jaxrec.item_axis import items_per_leaf, take_items
 from jaxrec.ranker import Ranker
 from jaxrec.serve.artifact import EXPIRY_NOTE, Manifest, write_artifact
 from jaxrec.serve.lowering import PLATFORMS, Sizes, TextEncoder, dtype_of, lower_encoder, lowered, named_leaves
@@ -67,7 +67,7 @@ def export(
         raise UserError(f"k_max is {k_max}: it must lie between 1 and the number of items, {items}")
     shared = {n: gathered(leaf) for n, leaf in named_leaves(ranker.arrays.shared).items()}
     rows = {n: gathered(leaf) for n, leaf in named_leaves(ranker.arrays.items).items()}
-    counts = map_items(lambda axis, leaf: leaf.shape[axis], rows)
+    counts = items_per_leaf(rows)
     short = next((n for n, count in counts.items() if count < items), None)
     if short is not None:
         raise ValueError(f"the ranker's items/{short} has {counts[short]} rows, the catalog has {items}")

@@ -18,7 +18,7 @@ from jaxrec.data.queries import QueryArrays, gather_queries
 from jaxrec.data.text_vectors import says_anything, unit_text_vectors
 from jaxrec.data.tokens import length_batches, tokenizer_from_json
 from jaxrec.errors import DataError, UserError
-from jaxrec.item_axis import count_items, map_items
+from jaxrec.item_axis import count_items, items_per_leaf
 from jaxrec.serve.artifact import Files, Manifest, read_manifest, verify
 from jaxrec.serve.asking import feature_row
 from jaxrec.serve.functions import ArtifactWarning, Functions, age_warning
@@ -82,7 +82,7 @@ class Loaded:
         if manifest.users:
             users = StoredUsers.read(files.listed("users.parquet"), manifest.user_features, manifest.user_text)
         items = _on_device(files.listed("items.safetensors"))
-        for name, count in map_items(lambda axis, leaf: leaf.shape[axis], items).items():
+        for name, count in items_per_leaf(items).items():
             if count != len(catalog):
                 raise DataError(f"{root}/items.safetensors: {name!r} has {count} rows, items.parquet {len(catalog)}")
         functions = Functions(files)

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +13,7 @@ from jax import export as jax_export
 
 from jaxrec.data.tokens import TextTokenizer
 from jaxrec.errors import UserError
-from jaxrec.item_axis import map_items, take_items
+from jaxrec.item_axis import map_items, shape_of_items, take_items
 from jaxrec.ranker import Arrays, Query, Ranker, rank
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -109,6 +108,9 @@ def _lower_all(
     fixed = {} if max_items != sizes.items else {"n": sizes.items}
     fixed |= {} if any_history else {"h": sizes.history_length}
 
+    def of_items(n: Any) -> dict[str, Shape]:
+        return map_items(lambda axis, leaf: Shape(shape_of_items(n, axis, leaf), leaf.dtype), items)
+
     def shapes(*more: str) -> tuple:
         """The arrays and the query, and sizes of those names; a constraint may only name sizes that are used."""
         free = [name for name in ("n", "b", "h", *more) if name not in fixed]
@@ -120,7 +122,7 @@ def _lower_all(
             "features": Shape((size["b"], sizes.user_features), np.float32),
             "text": Shape((size["b"], sizes.user_text), np.float32),
         }
-        blocks = map_items(partial(_of_items, size["n"]), items)
+        blocks = of_items(size["n"])
         return kept, blocks, query, size
 
     kept = {name: Shape(leaf.shape, leaf.dtype) for name, leaf in shared.items()}
@@ -133,18 +135,13 @@ def _lower_all(
         functions["user_profile"] = lower(user_profile, *shapes()[:3])
     if hasattr(ranker, "item_profile"):
         n = fixed.get("n") or jax_export.symbolic_shape("n", constraints=bounds["n"])[0]
-        blocks = map_items(partial(_of_items, n), items)
+        blocks = of_items(n)
         functions["item_profile"] = lower(item_profile, kept, blocks)
     if hasattr(ranker, "embed_items") and sizes.item_text is not None:
         (b,) = jax_export.symbolic_shape("b")
         text, features = Shape((b, sizes.item_text), np.float32), Shape((b, sizes.item_features), np.float32)
         functions["embed_items"] = lower(embed_items, kept, text, features)
     return functions
-
-
-def _of_items(n: Any, axis: int, leaf: Any) -> Shape:
-    """The shape of a leaf of `Arrays.items` where there are n items."""
-    return Shape((*leaf.shape[:axis], n, *leaf.shape[axis + 1 :]), leaf.dtype)
 
 
 def lower_encoder(encoder: TextEncoder) -> bytes:

@@ -5,8 +5,6 @@ JAXREC_ARTIFACT=runs/x/artifact pytest -m bench -s tests/bench/bench_explain.py
 Items are deleted for real, from the history that is asked with; the other item is drawn among those not named.
 """
 
-import os
-
 import numpy as np
 import pytest
 
@@ -16,11 +14,8 @@ pytestmark = pytest.mark.bench
 USERS, ITEMS = 100, 30
 
 
-def test_the_first_reason_matters_most():
-    path = os.environ.get("JAXREC_ARTIFACT")
-    if not path:
-        pytest.skip("set JAXREC_ARTIFACT to an artifact")
-    recommender = Recommender.load(path, check=False)
+def test_the_first_reason_matters_most(artifact):
+    recommender = Recommender.load(artifact, check=False)
     catalog, histories = recommender.loaded.catalog, recommender.loaded.users.histories
     draw = np.random.default_rng(0)
 
@@ -43,7 +38,7 @@ def test_the_first_reason_matters_most():
     falls = np.array(falls)
     told = ~np.isnan(falls[:, 0])
     more = (falls[told, 0] > falls[told, 1]).mean()
-    print(f"\n{path}: {len(falls)} first items, {told.mean():.0%} with a past item as the reason")
+    print(f"\n{artifact}: {len(falls)} first items, {told.mean():.0%} with a past item as the reason")
     print(f"  without it the score falls more than without another item in {more:.1%} of cases")
     print(f"  mean fall {falls[told, 0].mean():.3f}, without another {falls[told, 1].mean():.3f}")
     assert more >= 0.9

@@ -23,12 +23,17 @@ def test_few_items_and_many_give_the_same_products(monkeypatch, used, askers):
     np.testing.assert_allclose(found, histories.astype(np.float64) @ matrix, atol=1e-4)
 
 
-def test_few_items_are_looked_up_and_no_product_of_all_is_made(monkeypatch):
-    monkeypatch.setattr(linear, "FEW", (2,))
-    asked = []
-    monkeypatch.setattr(linear, "products", lambda askers, items: asked.append(askers.shape) or askers @ items.T)
-    linear.history_products(jnp.eye(3, KNOWN)[:2], jnp.ones((KNOWN, 4)))
-    assert set(asked) == {(2, 2), (2, KNOWN)}  # one program with both ways
+@pytest.mark.parametrize("count", [1, 2, 4, 5])
+def test_of_few_items_no_other_row_is_read(monkeypatch, count):
+    monkeypatch.setattr(linear, "FEW", (2, 4))
+    used = np.arange(10, 10 + count)
+    histories = np.zeros((1, KNOWN), np.float32)
+    histories[:, used] = 1
+    spoilt = np.full((KNOWN, 4), np.nan, np.float32)
+    spoilt[used] = 1
+    spoilt[0] = 0  # the first of those that nobody has fills up what is looked up
+    found = np.asarray(linear.history_products(jnp.asarray(histories), jnp.asarray(spoilt)))
+    assert np.array_equal(found, np.full((1, 4), count)) if count <= 4 else np.isnan(found).all()
 
 
 def test_items_are_counted_and_taken_along_their_axis():

@@ -9,6 +9,7 @@ import pytest
 
 from jaxrec.classic.als import ImplicitAls
 from jaxrec.classic.content import ContentNeighbours
+from jaxrec.classic.content_ridge import ContentRidge
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
@@ -23,6 +24,7 @@ from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.data.tokens import HashedWords
 from jaxrec.data.training import TrainingData
 from jaxrec.evaluate.ranking import rank_users
+from jaxrec.item_axis import item_axis, take_items
 from jaxrec.models.encoders.bert import Bert
 from jaxrec.models.two_tower import TwoTower
 from jaxrec.ranker import Query, rank
@@ -64,8 +66,11 @@ def test_classic_rankers(data, config, tmp_path):
     export(ranker, data, tmp_path / "a", histories=histories, encoder=BagOfWords(dim=64).load())
     recommender = Recommender.load(tmp_path / "a")
     everybody = np.arange(data.num_users)
+    everything = np.ones(data.num_items, bool)
     asked_at = np.full(data.num_users, histories.timestamps.max())
-    expected = rank_users(ranker, histories, everybody, np.ones(data.num_items, bool), k=5, asked_at=asked_at)
+    expected = rank_users(ranker, histories, everybody, everything, k=5, asked_at=asked_at)
+    blocks = rank_users(ranker, histories, everybody, everything, k=5, asked_at=asked_at, item_block=7)
+    np.testing.assert_allclose(blocks.scores, expected.scores, rtol=1e-5, atol=1e-6)
     table = recommender.recommend_many(k=5)
     assert table["item_id"].to_pylist() == data.item_map.take(expected.rows.ravel()).tolist()
     np.testing.assert_allclose(table["score"], expected.scores.ravel(), rtol=1e-5, atol=1e-6)
@@ -73,6 +78,30 @@ def test_classic_rankers(data, config, tmp_path):
     assert recommender.manifest.max_items is None
     assert len(answer) == 3 and all(r.reason.text for r in answer)
     assert len(recommender.similar("i1", k=3)) == 3 and recommender.profile(user="u0").tags[0].tag == "Comedy"
+
+
+@pytest.mark.parametrize(
+    "config", [ContentNeighbours(), Ease(l2=10.0, content=5.0), ContentRidge()], ids=lambda config: config.name
+)
+def test_new_items_come_behind_the_known_ones(data, config, tmp_path, monkeypatch):
+    """Five, placed in batches of two: as the ranker itself makes them, and the known ones stay as they are."""
+    monkeypatch.setattr("jaxrec.serve.new_items.BATCH", 2)
+    text = unit_text_vectors(text_vectors(data))
+    ranker = config.fit(TrainingData(data, data.interactions, text))
+    export(ranker, data, tmp_path / "a", item_text=text.shape[1])
+    before = Recommender.load(tmp_path / "a")
+    new = pa.table({"item_id": [f"n{i}" for i in range(5)], "title": ["Film"] * 5, "genres": [["Drama"]] * 5})
+    after = before.with_room(9).with_new_items(new, text_vectors=text[:5])
+    assert after.loaded.room == data.num_items + 9
+    features = jnp.asarray(data.catalog.features.encoder.encode(new))
+    placed = ranker.embed_items(ranker.arrays.shared, jnp.asarray(text[:5]), features)
+    for name, leaf in placed.items():
+        held = take_items({name: after.loaded.items[name]}, slice(data.num_items + 5))[name]
+        expected = np.concatenate([ranker.arrays.items[name], leaf], item_axis(name))
+        np.testing.assert_allclose(held, expected, atol=1e-5)
+    known = [f"i{i}" for i in range(10)]
+    old, now = (r.recommend(history=["i11", "i12"], candidates=known, k=10) for r in (before, after))
+    assert [(item.item_id, pytest.approx(item.score)) for item in old] == [(item.item_id, item.score) for item in now]
 
 
 @pytest.mark.parametrize("config", [c for c in RANKERS if isinstance(c, NEIGHBOURS)], ids=lambda c: c.name)
