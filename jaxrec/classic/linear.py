@@ -11,7 +11,7 @@ from jaxrec.history_matrix import weighted_history
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
-FEW = (64, 512)  # items of all askers together, up to which their rows are looked up
+FEW = (32, 128, 512)  # items of all askers together, up to which their rows are looked up
 
 
 def history_products(histories: jax.Array, by_history: jax.Array) -> jax.Array:

@@ -114,17 +114,17 @@ def test_latency_and_throughput(artifact, tmp_path):
         json.dumps({"history": [ids[row] for row in draw.choice(len(ids), HISTORY, False, fame)], "k": 10}).encode()
         for _ in range(200)
     ]
-    asked = [recommender.asked(history=json.loads(body)["history"]) for body in bodies[:16]]
     print(f"\n{artifact}, {len(ids)} items")
-    for askers in (1, 16):
-        query, seen, allowed = zip(*asked[:askers], strict=True)
+    for askers, items in ((1, HISTORY), (16, HISTORY), (1, 100), (1, 400), (1, 800)):
+        histories = [[ids[row] for row in draw.choice(len(ids), items, False, fame)] for _ in range(askers)]
+        query, seen, allowed = zip(*(recommender.asked(history=history) for history in histories), strict=True)
         together = type(query[0])(*map(np.concatenate, zip(*query, strict=True))), np.concatenate(seen), allowed[0]
         times = []
-        for _ in range(200):
+        for _ in range(100):
             began = time.perf_counter()
             recommender.loaded.rank(*together)
             times.append(time.perf_counter() - began)
-        print(f"the exported function alone, {askers} askers: p50 {np.median(times[20:]) * 1e3:.2f} ms")
+        print(f"the exported function alone, {askers} of {items} items: p50 {np.median(times[20:]) * 1e3:.2f} ms")
     base = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(artifact)]
     log = ["--events", str(tmp_path / "events.sqlite")]
     tensors = read_tensors(recommender.loaded.files.root / "items.safetensors")
