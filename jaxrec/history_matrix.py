@@ -1,7 +1,17 @@
 """Histories as rows of the user by item matrix: what rankers read that know an asker by items alone."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
+
+
+class Held(NamedTuple):
+    """What askers have, in both forms. matrix: float32 [batch, known items], weights, 0 for what they have not; rows:
+    int32 [batch, length], each item of theirs once and -1 elsewhere."""
+
+    matrix: jax.Array
+    rows: jax.Array
 
 
 def history_matrix(history: jax.Array, num_items: int, weights: jax.Array | None = None) -> jax.Array:
@@ -21,6 +31,16 @@ def recency(history: jax.Array, tau: float, base: float) -> jax.Array:
     latest = (history >= 0).sum(axis=1, keepdims=True) - 1
     rank = latest - jnp.arange(history.shape[1])[None, :]
     return base + jnp.exp(-jnp.maximum(rank, 0) / tau)
+
+
+def held(history: jax.Array, matrix: jax.Array) -> Held:
+    """history: int32 [batch, length], -1 where padded; matrix: a `history_matrix` of it, scaled or not."""
+    count, (batch, length) = matrix.shape[1], history.shape
+    asker, place = jnp.arange(batch)[:, None], jnp.arange(length)[None, :]
+    known = (history >= 0) & (history < count)
+    rows = jnp.where(known, history, count)
+    first = jnp.full((batch, count + 1), length, jnp.int32).at[asker, rows].min(place)
+    return Held(matrix, jnp.where(known & (jnp.take_along_axis(first, rows, axis=1) == place), history, -1))
 
 
 def weighted_history(history: jax.Array, num_items: int, tau: float | None, base: float) -> jax.Array:

@@ -10,6 +10,9 @@ from jax import Array
 from jaxrec.item_axis import count_items
 
 PyTree = Any
+BEHAVIOUR, CONTENT, FEATURES, POPULARITY = READS = ("behaviour", "content", "features", "popularity")
+"""What a score can come from: who chose what, the items' texts and features, what is known of the asker beside the
+history, how much an item is asked for, ever and lately."""
 
 
 @jax.tree_util.register_dataclass
@@ -45,8 +48,10 @@ class Ranker(Protocol):
     `user` may read all items (to look up the history); `score` sees a block of items at a time, so memory is bounded
     whatever the catalog, and rows can be added to `arrays.items` for items that training never saw.
 
-    A ranker may have more, and is asked for it only where it has it: `embed_items`, `user_profile`, `item_profile`, and
-    shares: a tuple of `Share`, where it has parts.
+    A ranker may have more, and is asked for it only where it has it: `embed_items`, `user_profile`, `item_profile`;
+    reads: one of `READS`, what its scores come from, BEHAVIOUR where it does not say; `score_by_source(shared, items,
+    user)`, a dict of float32 [batch, block] by what is read, whose sum is `score`; and shares: a tuple of `Share`,
+    where it has parts.
     """
 
     arrays: Arrays

@@ -11,9 +11,9 @@ from jaxrec.classic.interaction_matrix import roomy_history_length
 from jaxrec.classic.neighbours import neighbour_arrays, score_by_neighbours
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
-from jaxrec.history_matrix import history_matrix
+from jaxrec.history_matrix import Held, held, history_matrix
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import CONTENT, Arrays, PyTree, Query
 from jaxrec.similarity import all_nearest, nearest
 
 
@@ -27,10 +27,12 @@ class ContentRanker:
     neighbours: int
     power: float
 
-    def user(self, arrays: Arrays, query: Query) -> PyTree:
-        return history_matrix(query.history, arrays.shared["vectors"].shape[0])
+    reads: ClassVar[str] = CONTENT
 
-    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+    def user(self, arrays: Arrays, query: Query) -> Held:
+        return held(query.history, history_matrix(query.history, arrays.shared["vectors"].shape[0]))
+
+    def score(self, shared: PyTree, items: PyTree, user: Held) -> jax.Array:
         return score_by_neighbours(items, user)
 
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array | None = None) -> PyTree:

@@ -11,7 +11,7 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix
 from jaxrec.method import HERE, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import CONTENT, Arrays, PyTree, Query
 
 Distance = Literal["cosine", "euclidean", "dot"]
 
@@ -23,6 +23,8 @@ class ContentProfileRanker:
     arrays: Arrays
     history_length: int
     distance: Distance
+
+    reads: ClassVar[str] = CONTENT
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
         return self.user_profile(arrays, query)

@@ -1,38 +1,37 @@
 """The ranker of the linear item to item models: a full matrix of weights."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
 from jaxrec.errors import UserError
-from jaxrec.history_matrix import weighted_history
+from jaxrec.history_matrix import Held, held, weighted_history
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
-FEW = (32, 128, 512)  # items of all askers together, up to which their rows are looked up
+FEW = 0.5  # of the known items: rows of all askers together, up to which each is read by itself
 
 
-def history_products(histories: jax.Array, by_history: jax.Array) -> jax.Array:
-    """`products` of histories, float32 [batch, known items], and by_history, float32 [known items, block].
+def history_products(held: Held, by_history: jax.Array) -> jax.Array:
+    """float32 [batch, block]: held.matrix times by_history, float32 [known items, block].
 
-    Where the askers have few items, only the rows of these are read.
+    Of few items the rows are added up one after the other, so that no other is read; of many all are multiplied.
     """
-    used = jnp.abs(histories).max(axis=0)
-    counts = [count for count in FEW if 4 * count <= len(used)]  # of a small catalog, all is read as quickly
+    matrix, rows = held
+    askers, known = matrix.shape
+    length = jnp.where(rows >= 0, jnp.arange(rows.shape[1])[None, :] + 1, 0).max(initial=0)
+    places = jnp.maximum(rows, 0)
+    weights = jnp.where(rows >= 0, jnp.take_along_axis(matrix, places, axis=1), 0.0)
 
-    def looked_up(count: int) -> Callable[[], jax.Array]:
-        def product() -> jax.Array:
-            rows = jax.lax.top_k(used, count)[1]
-            return products(histories[:, rows], by_history[rows].T)
+    def add(step: jax.Array, total: jax.Array) -> jax.Array:
+        return total + weights[:, step, None] * by_history.at[places[:, step]].get(mode="promise_in_bounds")
 
-        return product
+    def added_up() -> jax.Array:
+        return jax.lax.fori_loop(0, length, add, jnp.zeros((askers, by_history.shape[1]), by_history.dtype))
 
-    ways = [*map(looked_up, counts), lambda: products(histories, by_history.T)]
-    if not counts:
-        return ways[0]()
-    return jax.lax.switch(((used > 0).sum() > jnp.asarray(counts)).sum(), ways)
+    few = length * jnp.asarray(askers, jnp.int32) <= FEW * known
+    return jax.lax.cond(few, added_up, lambda: products(matrix, by_history.T))
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,11 @@ class LinearRanker:
     tau: float | None = None
     base: float = 1.0
 
-    def user(self, arrays: Arrays, query: Query) -> PyTree:
-        return weighted_history(query.history, arrays.items[BY_HISTORY].shape[0], self.tau, self.base)
+    def user(self, arrays: Arrays, query: Query) -> Held:
+        known = arrays.items[BY_HISTORY].shape[0]
+        return held(query.history, weighted_history(query.history, known, self.tau, self.base))
 
-    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+    def score(self, shared: PyTree, items: PyTree, user: Held) -> jax.Array:
         return history_products(user, items[BY_HISTORY])
 
 

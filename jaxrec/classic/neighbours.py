@@ -19,7 +19,7 @@ from jaxrec.classic.interaction_matrix import (
 )
 from jaxrec.classic.linear import history_products
 from jaxrec.data.training import TrainingData
-from jaxrec.history_matrix import weighted_history
+from jaxrec.history_matrix import Held, held, weighted_history
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
@@ -46,32 +46,32 @@ def _spelt_out(neighbours: jax.Array, weights: jax.Array, known: int) -> jax.Arr
     return jnp.zeros((known, n), jnp.float32).at[neighbours, jnp.arange(n)[:, None]].set(weights)
 
 
-def score_by_neighbours(lists: PyTree, held: jax.Array) -> jax.Array:
+def score_by_neighbours(lists: PyTree, held: Held) -> jax.Array:
     """sum over the neighbours j of item i of weight_ij x held_uj, float32 [batch, block].
 
-    lists: `neighbour_arrays` of a block of items; held: float32 [batch, known items].
+    lists: `neighbour_arrays` of a block of items.
     For many askers a small block is made dense and multiplied, for few its neighbours are looked up; a large block
     gathers one neighbour at a time. The sums are the same.
     """
     if BY_HISTORY in lists:
         return history_products(held, lists[BY_HISTORY])
-    neighbours, weights = lists["neighbours"], lists["weights"]
+    neighbours, weights, matrix = lists["neighbours"], lists["weights"], held.matrix
     block, count = neighbours.shape
-    items = held.shape[1]
+    items = matrix.shape[1]
     if block * items <= MAX_CELLS:
 
         def multiplied() -> jax.Array:
-            return jnp.matmul(held, _spelt_out(neighbours, weights, items), precision="highest")
+            return jnp.matmul(matrix, _spelt_out(neighbours, weights, items), precision="highest")
 
         def looked_up() -> jax.Array:  # one asker at a time: several at once are no quicker, but gathered slowly
-            return jax.lax.map(lambda own: (weights * own[neighbours]).sum(axis=-1), held)
+            return jax.lax.map(lambda own: (weights * own[neighbours]).sum(axis=-1), matrix)
 
-        return jax.lax.cond(jnp.asarray(held.shape[0]) <= FEW, looked_up, multiplied)
+        return jax.lax.cond(jnp.asarray(matrix.shape[0]) <= FEW, looked_up, multiplied)
 
     def add(n: jax.Array, total: jax.Array) -> jax.Array:
-        return total + weights[None, :, n] * held[:, neighbours[:, n]]
+        return total + weights[None, :, n] * matrix[:, neighbours[:, n]]
 
-    return jax.lax.fori_loop(0, count, add, jnp.zeros((held.shape[0], block), jnp.float32))
+    return jax.lax.fori_loop(0, count, add, jnp.zeros((matrix.shape[0], block), jnp.float32))
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class NeighbourRanker:
     tau: float | None = None
     base: float = 1.0
 
-    def user(self, arrays: Arrays, query: Query) -> PyTree:
-        return weighted_history(query.history, self.num_items, self.tau, self.base)
+    def user(self, arrays: Arrays, query: Query) -> Held:
+        return held(query.history, weighted_history(query.history, self.num_items, self.tau, self.base))
 
-    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
+    def score(self, shared: PyTree, items: PyTree, user: Held) -> jax.Array:
         return score_by_neighbours(items, user)
 
 

@@ -11,7 +11,7 @@ from jaxrec.classic.interaction_matrix import item_counts
 from jaxrec.data.interactions import SECONDS_PER_DAY
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import POPULARITY, Arrays, PyTree, Query
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class PopularityRanker:
 
     arrays: Arrays
     history_length: int = 1
+
+    reads: ClassVar[str] = POPULARITY
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
         return jnp.zeros(query.history.shape[0], jnp.float32)

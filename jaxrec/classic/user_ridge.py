@@ -11,7 +11,7 @@ from jaxrec.classic.interaction_matrix import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting
-from jaxrec.ranker import Arrays, PyTree, Query, products
+from jaxrec.ranker import FEATURES, Arrays, PyTree, Query, products
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class UserRidgeRanker:
 
     arrays: Arrays
     history_length: int = 1
+
+    reads: ClassVar[str] = FEATURES
 
     def user(self, arrays: Arrays, query: Query) -> jax.Array:
         """What is known, centred, float32 [batch, known]; zeros for who says nothing of themselves."""

@@ -1,5 +1,6 @@
 """Several rankers as one: a weighted sum of their scores and of the items' signals."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrec.hybrid.signals import context, latest, new_item_signals
 from jaxrec.item_axis import map_items, shape_of_items, take_items
-from jaxrec.ranker import Arrays, PyTree, Query, Ranker, Share
+from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, PyTree, Query, Ranker, Share
 
 NEW = -1  # the last signal: whether nobody has the item
 
@@ -93,12 +94,23 @@ class HybridRanker:
         return Asker(asked, mean, std, about @ weights.parts, about @ weights.new_parts, about @ weights.signals)
 
     def score(self, shared: PyTree, items: PyTree, user: Asker) -> jax.Array:
+        return sum(term for _, term in self._terms(shared, items, user))
+
+    def score_by_source(self, shared: PyTree, items: PyTree, user: Asker) -> dict[str, jax.Array]:
+        """By how much each source lifts an item above the mean of the probe: float32 [batch, block] by one of READS."""
+        found: dict[str, jax.Array] = {}
+        for source, term in self._terms(shared, items, user):
+            found[source] = found[source] + term if source in found else term
+        return found
+
+    def _terms(self, shared: PyTree, items: PyTree, user: Asker) -> Iterator[tuple[str, jax.Array]]:
+        """(what it comes from, float32 [batch, block]) of the signals and of each part; the score is their sum."""
         new = items["signals"][:, NEW][None, :]
-        total = user.signal_weights @ items["signals"].T
+        yield POPULARITY, user.signal_weights @ items["signals"].T
         for p, scores in enumerate(self.part_scores(shared, items["parts"], user.parts)):
             standard = (scores - user.mean[:, p, None]) / user.std[:, p, None]
-            total = total + standard * (user.weights[:, p, None] + new * user.new_weights[:, p, None])
-        return total
+            weight = user.weights[:, p, None] + new * user.new_weights[:, p, None]
+            yield getattr(self.parts[p], "reads", BEHAVIOUR), standard * weight
 
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array) -> PyTree:
         """What `arrays.items` holds, for new items: parts that cannot read content know nothing of them."""

@@ -4,8 +4,8 @@ The loss is exact, not estimated: the exported score function runs on the histor
 (leave-one-out; the "influence by deletion" of Koh and Liang, ICML 2017, without their approximation).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,13 +33,15 @@ class Because:
 class Reason:
     """text: one sentence. because: past items, strongest first. tags: those the item shares with them.
 
-    text_effect: by how much the score falls without the asker's words; 0 where nothing was said.
+    text_effect: by how much the score falls without the asker's words; 0 where nothing was said. sources: by how much
+    each of `jaxrec.ranker.READS` lifts the score above an average item's; {} for a ranker whose score is no sum.
     """
 
     text: str
     because: tuple[Because, ...] = ()
     tags: tuple[str, ...] = ()
     text_effect: float = 0.0
+    sources: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +89,21 @@ def leave_one_out(
 
 
 def reasons(
-    items: StoredItems, rows: np.ndarray, effects: Effects, *, liked_from: float, at_most: int = 3
+    items: StoredItems,
+    rows: np.ndarray,
+    effects: Effects,
+    sources: Mapping[str, np.ndarray],
+    *,
+    liked_from: float,
+    at_most: int = 3,
 ) -> list[Reason]:
-    """One reason for each of `rows`. liked_from: the weight from which on an event tells of liking."""
-    return [_reason(items, int(row), effects, column, liked_from, at_most) for column, row in enumerate(rows)]
+    """One reason for each of `rows`. sources: float32 [r] by what is read. liked_from: the weight from which on an
+    event tells of liking."""
+    found = [_reason(items, int(row), effects, column, liked_from, at_most) for column, row in enumerate(rows)]
+    return [
+        replace(reason, sources={source: float(lifts[column]) for source, lifts in sources.items()})
+        for column, reason in enumerate(found)
+    ]
 
 
 def _reason(items: StoredItems, row: int, effects: Effects, column: int, liked_from: float, at_most: int) -> Reason:

@@ -57,6 +57,7 @@ _WHY_MISSING = {
     "embed_items": "it cannot place items that training did not see. Train a model with an item tower, on a "
     "catalog with texts or features.",
     "encode_text": "it was exported without a text encoder. Export it again with one.",
+    "score_by_source": "its ranker's score is no sum of parts, or it was exported before there were any.",
     "user_profile": "its ranker has no profile vectors.",
     "item_profile": "its ranker has no profile vectors.",
 }

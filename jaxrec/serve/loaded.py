@@ -119,6 +119,14 @@ class Loaded:
         """Scores float32 [batch, r] of the item rows int32 [r]."""
         return np.asarray(self.functions["score_rows"](self.shared, self.items, query._asdict(), rows))
 
+    def sources(self, query: QueryArrays, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What the scores of one asker come from, float32 [r] by source; {} for a ranker whose score is no sum."""
+        if "score_by_source" not in self.functions:
+            return {}
+        padded = np.resize(rows, power_of_two(len(rows))).astype(np.int32)
+        found = self.functions["score_by_source"](self.shared, self.items, query._asdict(), padded)
+        return {source: np.asarray(part)[0, : len(rows)] for source, part in found.items()}
+
     def user_vector(self, query: QueryArrays) -> np.ndarray | None:
         """Profile vector of one asker, float32 [dim]; None for a ranker without them."""
         if "user_profile" not in self.functions:

@@ -62,7 +62,8 @@ def lowered(ranker: Ranker, shared: Mapping, items: Mapping, sizes: Sizes) -> Lo
 
     b askers, n items (at least k_max), h events, s seen rows and r asked rows are symbolic:
     recommend(shared, items, query, seen int32 [b, s], allowed bool [n]) -> {scores [b, k_max], rows [b, k_max]}
-    score_rows(shared, items, query, rows int32 [r]) -> float32 [b, r]
+    score_rows(shared, items, query, rows int32 [r]) -> float32 [b, r]; score_by_source likewise -> {source: float32
+    [b, r]}, where the ranker has it
     user_profile(shared, items, query) -> [b, dim], item_profile(shared, items) -> [n, dim], where the ranker has them
     embed_items(shared, text [b, item_text], features [b, item_features]) -> items of b rows, where the ranker has it
 
@@ -89,10 +90,13 @@ def _lower_all(
         ranking = rank(ranker, arrays, Query(**query), seen, allowed, k=sizes.k_max)
         return {"scores": ranking.scores, "rows": ranking.rows}
 
-    def score_rows(shared, items, query, rows):
-        arrays = Arrays(to_shared(shared), to_items(items))
-        block = take_items(arrays.items, rows)
-        return ranker.score(arrays.shared, block, ranker.user(arrays, Query(**query)))
+    def of_rows(score: Callable) -> Callable:
+        def score_rows(shared, items, query, rows):
+            arrays = Arrays(to_shared(shared), to_items(items))
+            block = take_items(arrays.items, rows)
+            return score(arrays.shared, block, ranker.user(arrays, Query(**query)))
+
+        return score_rows
 
     def user_profile(shared, items, query):
         return ranker.user_profile(Arrays(to_shared(shared), to_items(items)), Query(**query))
@@ -130,7 +134,10 @@ def _lower_all(
     seen, allowed = Shape((size["b"], size["s"]), np.int32), Shape((size["n"],), np.bool_)
     functions = {"recommend": lower(recommend, *arguments, seen, allowed)}
     *arguments, size = shapes("r")
-    functions["score_rows"] = lower(score_rows, *arguments, Shape((size["r"],), np.int32))
+    asked_rows = Shape((size["r"],), np.int32)
+    functions["score_rows"] = lower(of_rows(ranker.score), *arguments, asked_rows)
+    if hasattr(ranker, "score_by_source"):
+        functions["score_by_source"] = lower(of_rows(ranker.score_by_source), *arguments, asked_rows)
     if hasattr(ranker, "user_profile"):
         functions["user_profile"] = lower(user_profile, *shapes()[:3])
     if hasattr(ranker, "item_profile"):

@@ -126,7 +126,8 @@ class Recommender:
         if not len(rows):
             return []
         effects = leave_one_out(self.loaded.score_rows, asked.query, rows)
-        return reasons(self.loaded.catalog, rows, effects, liked_from=self.manifest.default_weight)
+        sources = self.loaded.sources(asked.query, rows)
+        return reasons(self.loaded.catalog, rows, effects, sources, liked_from=self.manifest.default_weight)
 
     def recommend_many(
         self,
@@ -293,12 +294,12 @@ class Recommender:
 
     def _about(self, user, features: Mapping[str, Any] | None, text: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Features and text of one asker, [1, width] each: given, else stored, else of nobody in particular."""
-        stored_features, stored_text = self._known_of(pa.array([user], pa.string()))
+        stored_features, stored_text = self._known_of([user or ""])  # "" is nobody's id
         if features is not None:
             stored_features = feature_row(features, self.loaded.user_features)
         return stored_features, self.loaded.asker_text(text) if says_anything(text) else stored_text
 
-    def _known_of(self, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    def _known_of(self, ids: Sequence[str] | pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Features and text of these users, [n, width] each: those stored, else the average user's and zeros."""
         features = np.repeat(self.loaded.average_user, len(ids), axis=0)
         text = np.zeros((len(ids), self.manifest.user_text), np.float32)

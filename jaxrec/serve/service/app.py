@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 
 import jaxrec
@@ -34,6 +34,15 @@ FAULTS = {
     503: {"description": "Too many requests wait, or the service is not ready"},
     504: {"description": "Not answered by the deadline"},
 }
+
+
+class Answer(Response):
+    """JSON from plain values, written once and as they are: they need no check on their way out."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content, inf_nan_mode="null")
 
 
 class StrictRequest(Request):
@@ -81,64 +90,64 @@ def _first_version(service: Service) -> APIRouter:
     v1 = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @v1.post("/recommend")
-    async def recommend(body: Recommend) -> dict[str, Any]:
+    async def recommend(body: Recommend) -> Answer:
         """The best items for a user, a history, features or a sentence, in any mix."""
-        return await service.recommend(body)
+        return Answer(await service.recommend(body))
 
     @v1.post("/explain")
-    async def explain(body: Explain) -> dict[str, Any]:
+    async def explain(body: Explain) -> Answer:
         """Why these items: by how much each score falls without each past item, the words and the features."""
-        return await service.explain(body)
+        return Answer(await service.explain(body))
 
     @v1.post("/chat")
-    async def chat(body: Chat) -> dict[str, Any]:
+    async def chat(body: Chat) -> Answer:
         """A conversation: its wish as a query and filters, items that fit, and a reply that names one of them."""
-        return await service.chat(body)
+        return Answer(await service.chat(body))
 
     @v1.post("/similar")
-    async def similar(body: Similar) -> dict[str, Any]:
+    async def similar(body: Similar) -> Answer:
         """The items nearest to one."""
-        return await service.similar(body)
+        return Answer(await service.similar(body))
 
     @v1.post("/profile")
-    async def profile(body: ProfileOf) -> dict[str, Any]:
+    async def profile(body: ProfileOf) -> Answer:
         """Weighted tags of a user, a history or an item, with evidence."""
-        return await service.profile(body)
+        return Answer(await service.profile(body))
 
     @v1.post("/events")
-    async def events(body: Events) -> dict[str, Any]:
+    async def events(body: Events) -> Answer:
         """Keep what users did. Answered when it is on the disk; the next answer knows it."""
-        return await service.keep(body.events)
+        return Answer(await service.keep(body.events))
 
     @v1.post("/items")
-    async def items(body: Items) -> dict[str, Any]:
+    async def items(body: Items) -> Answer:
         """Describe items, so that the next answer ranks them."""
-        return await service.describe(body.items)
+        return Answer(await service.describe(body.items))
 
     @v1.get("/items")
-    async def search(q: str = "", k: int = 10) -> dict[str, Any]:
+    async def search(q: str = "", k: int = 10) -> Answer:
         """Items by the beginning of a word of their title."""
-        return {"items": service.live.search(q[:200], max(1, min(k, 50)))}
+        return Answer({"items": service.live.search(q[:200], max(1, min(k, 50)))})
 
     @v1.get("/map")
-    async def item_map() -> dict[str, Any]:
+    async def item_map() -> Answer:
         """Where the items lie, by their texts or profiles, in two dimensions."""
-        return service.live.item_map
+        return Answer(service.live.item_map)
 
     @v1.get("/model")
-    async def model() -> dict[str, Any]:
+    async def model() -> Answer:
         """What answers."""
-        return service.live.about | {"other": service.second.version if service.second else None}
+        return Answer(service.live.about | {"other": service.second.version if service.second else None})
 
     @v1.get("/drift")
-    async def drift() -> dict[str, Any]:
+    async def drift() -> Answer:
         """How far incoming events are from those of training."""
-        return service.drift()
+        return Answer(service.drift())
 
     @v1.post("/reload")
-    async def reload() -> dict[str, Any]:
+    async def reload() -> Answer:
         """Load the artifact's directory again; the old one answers until the new one has passed its self-test."""
-        return {"model": await service.reload()}
+        return Answer({"model": await service.reload()})
 
     return v1
 

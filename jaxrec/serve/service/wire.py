@@ -50,24 +50,26 @@ class Asker(Strict):
     text: Annotated[str, Field(max_length=2_000, description="the asker's own words, as the model was trained")] = ""
 
 
-class Recommend(Asker):
-    """sentence: what is wanted, in words. language: how much it counts beside what is known of the asker.
+class Steered(Asker):
+    """language: how much words count beside what is known of the asker. diversity, calibration, popularity (below 0 for
+    less popular items) and novelty: how strongly the list is changed; 0 leaves it as it is ranked."""
 
-    diversity, calibration, popularity (below 0 for less popular items) and novelty: how strongly the list is changed;
-    0 leaves it as it is ranked.
-    """
-
-    k: Annotated[int, Field(ge=1, le=100)] = 10
-    sentence: Annotated[str, Field(max_length=1_000)] = ""
-    language: Share = 0.7
-    candidates: Ids | None = None
-    exclude: Ids = []
-    exclude_seen: bool = True
     filters: Filters = Filters()
+    language: Share = 0.7
     diversity: Share = 0.0
     calibration: Share = 0.0
     popularity: Annotated[float, Field(ge=-1, le=1)] = 0.0
     novelty: Share = 0.0
+
+
+class Recommend(Steered):
+    """sentence: what is wanted, in words."""
+
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    sentence: Annotated[str, Field(max_length=1_000)] = ""
+    candidates: Ids | None = None
+    exclude: Ids = []
+    exclude_seen: bool = True
     explain: bool = False
     other: Annotated[bool, Field(description="answer by the other artifact, where there is one")] = False
     rerank: Annotated[bool, Field(description="by the language model too, where there is one")] = False
@@ -79,7 +81,7 @@ class Explain(Asker):
     written: Annotated[bool, Field(description="by the language model, the first item's reason")] = False
 
 
-class Chat(Asker):
+class Chat(Steered):
     """turns: what the person said, oldest first; the last one is answered."""
 
     turns: Annotated[list[Annotated[str, Field(min_length=1, max_length=1_000)]], Field(min_length=1, max_length=50)]

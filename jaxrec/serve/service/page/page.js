@@ -3,7 +3,7 @@
 
 const at = (id) => document.getElementById(id);
 const dials = ["language", "diversity", "calibration", "popularity", "novelty"];
-const state = { history: [], said: new Map(), map: [], shown: [], number: 0 };
+const state = { history: [], said: new Map(), map: [], shown: [], talk: [], number: 0 };
 let token = sessionStorage.getItem("token");
 
 let longest = 10; // items of a list, fewer where the artifact has fewer
@@ -46,7 +46,9 @@ async function refresh() {
   for (const name of dials) document.querySelector(`output[for=${name}]`).textContent = at(name).value;
   const question = { ...asker(), sentence: at("sentence").value, k: longest };
   try {
-    const lists = [call("/v1/recommend", { ...question, ...steered, explain: at("explain").checked })];
+    const talked = { ...asker(), ...steered, turns: state.talk.map((turn) => turn.said), k: longest };
+    const asked = { ...question, ...steered, explain: at("explain").checked };
+    const lists = [state.talk.length ? call("/v1/chat", talked) : call("/v1/recommend", asked)];
     if (at("compare").checked) lists.push(call("/v1/recommend", other ? { ...question, other } : { ...question, sentence: "" }));
     const [answer, plain] = await Promise.all(lists);
     if (number !== state.number) return; // a later question is on its way
@@ -61,6 +63,8 @@ async function refresh() {
 
 function show(answer, plain) {
   state.shown = answer.items;
+  if (answer.reply) state.talk.at(-1).reply = answer.reply;
+  showTalk();
   at("cards").replaceChildren(...answer.items.map(card));
   at("plain").hidden = !plain;
   at("plain").replaceChildren(...(plain ? plain.items.map(card) : []));
@@ -81,11 +85,10 @@ function card(item) {
   made.dataset.item = item.item_id;
   made.append(element("h3", `${item.rank}. ${item.title}`));
   if (item.tags.length) made.append(element("p", item.tags.join(" · "), { className: "tags" }));
-  if (item.reason) made.append(element("p", item.reason.text));
-  if (item.parts) {
-    const moved = Object.entries(item.parts).filter(([, value]) => Math.abs(value) >= 0.005);
-    const parts = moved.map(([name, value]) => `${name} ${value.toFixed(2).replace("-", "−")}`);
-    made.append(element("p", parts.join(", "), { className: "parts" }));
+  if (item.parts) made.append(element("p", `score: ${told(item.parts)}`, { className: "parts" }));
+  if (item.reason) {
+    made.append(element("p", item.reason.text));
+    if (Object.keys(item.reason.sources).length) made.append(...sources(item.reason.sources));
   }
   const buttons = element("div", undefined, { className: "buttons" });
   for (const [kind, text] of [["like", "Like"], ["not_interested", "Not interested"]]) {
@@ -96,6 +99,47 @@ function card(item) {
   }
   made.append(buttons);
   return made;
+}
+
+// What each source lifts the score by, above that of an average item.
+function sources(lifts) {
+  const whole = Object.values(lifts).reduce((sum, lift) => sum + Math.abs(lift), 1e-9);
+  const bar = element("div", undefined, { className: "sources" });
+  bar.setAttribute("aria-hidden", "true");
+  for (const [name, lift] of Object.entries(lifts)) {
+    const part = element("span", undefined, { className: lift < 0 ? `${name} against` : name });
+    part.style.width = `${(100 * Math.abs(lift)) / whole}%`;
+    bar.append(part);
+  }
+  return [bar, element("p", `the model's: ${told(lifts)}`, { className: "parts" })];
+}
+
+function told(parts) {
+  const moved = Object.entries(parts).filter(([, value]) => Math.abs(value) >= 0.005);
+  return moved.map(([name, value]) => `${name} ${value.toFixed(2).replace("-", "−")}`).join(", ");
+}
+
+// The conversation: what was said, and the reply to each turn.
+function showTalk() {
+  at("turns").replaceChildren(...state.talk.flatMap(({ said, reply }) => [
+    element("li", said, { className: "mine" }),
+    ...(reply ? [element("li", reply)] : []),
+  ]));
+}
+
+function speak(event) {
+  event.preventDefault();
+  const said = at("turn").value.trim();
+  if (!said) return;
+  talk([...state.talk, { said }].slice(-50));
+}
+
+function talk(turns) {
+  state.talk = turns;
+  at("turn").value = "";
+  at("turn").focus();
+  showTalk();
+  refresh();
 }
 
 async function say(item, kind) {
@@ -228,7 +272,7 @@ async function start() {
     const about = await call("/v1/model");
     at("model").textContent = `${about.model}: ${about.items.toLocaleString("en")} items, ${about.users.toLocaleString("en")} users`;
     at("users").replaceChildren(...about.some_users.map((user) => element("option", undefined, { value: user })));
-    at("sentence").disabled = !about.sentences;
+    at("sentence").disabled = at("turn").disabled = !about.sentences;
     other = Boolean(about.other);
     longest = Math.min(10, about.k_max);
     if (other) at("beside").textContent = `Beside ${about.other}`;
@@ -244,6 +288,8 @@ at("user").addEventListener("input", () => { state.said.clear(); later(); });
 at("sentence").addEventListener("input", later);
 at("find").addEventListener("input", soon(100, search));
 at("find").addEventListener("keydown", keys);
+at("chat").addEventListener("submit", speak);
+at("over").addEventListener("click", () => talk([]));
 at("map").addEventListener("mousemove", point);
 for (const name of [...dials, "explain", "compare"]) at(name).addEventListener("input", later);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
