@@ -16,6 +16,7 @@ import numpy as np
 from jaxrec.config import to_json
 from jaxrec.data.fingerprint import fingerprint
 from jaxrec.data.interactions import Histories
+from jaxrec.dials import dial_effects
 from jaxrec.errors import UserError
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.experiment import Experiment
@@ -118,9 +119,11 @@ def _write_results(final, judged, shares, histories, vectors, workdir, command, 
     from jaxrec.summary import history_titles, report_of, table_rows
 
     recommender = Recommender.load(workdir / "artifact")
-    users = shown_users(final, histories, judged[final.experiment.method.name].user_rows)
+    ours = judged[final.experiment.method.name]
+    users = shown_users(final, histories, ours.user_rows)
     history, command = read_metrics(workdir), command or "jaxrec train"
-    about = {"users": users, "shares": shares, "command": command, "notice": notice}
+    dials = dial_effects(ours, final.judged("test"), final.text)
+    about = {"users": users, "shares": shares, "dials": dials, "command": command, "notice": notice}
     report = report_of(final, judged, history, recommender, vectors, **about)
     write_report(workdir / "report.html", report)
     first = users[0]

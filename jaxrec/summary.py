@@ -10,7 +10,7 @@ import jaxrec
 from jaxrec.evaluate.compare import comparison
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.evaluate.item_map import item_map
-from jaxrec.evaluate.report import Card, MapItem, Pick, Point, Profile, Report, Row, Segment, Spread, Tag
+from jaxrec.evaluate.report import Card, Dial, MapItem, Pick, Point, Profile, Report, Row, Segment, Spread, Tag
 from jaxrec.ranker import Share
 from jaxrec.run import Prepared, known_histories
 from jaxrec.serve.recommender import Recommendation, Recommender
@@ -109,6 +109,7 @@ def report_of(
     *,
     users: Sequence[str],
     shares: Sequence[Share] = (),
+    dials: Sequence[Dial] = (),
     command: str,
     notice: str = "",
 ) -> Report:
@@ -157,6 +158,7 @@ def report_of(
         segments=_segments(ours, metric),
         shares=tuple(shares),
         spread=tuple(_spread(other, result, other == name) for other, result in results.items()),
+        dials=tuple(dials),
         items=() if vectors is None else _map_items(prepared, vectors),
         cards=tuple(_card(prepared, recommender, user) for user in users),
         profiles=tuple(_profile(recommender, user) for user in users[:1]),

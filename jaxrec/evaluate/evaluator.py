@@ -16,7 +16,7 @@ from jaxrec.evaluate import metrics
 from jaxrec.evaluate.compare import Interval, bootstrap, cell, finite
 from jaxrec.evaluate.ranking import rank_users
 from jaxrec.evaluate.segments import Segments
-from jaxrec.ranker import Ranker, num_items
+from jaxrec.ranker import Ranker, Ranking, num_items
 
 MAX_TAGS = 256  # of a catalog whose lists are judged for calibration
 
@@ -102,9 +102,11 @@ class Judged:
         total = np.stack([np.bincount(users, tag[rows], count) for tag in self.item_tags.T], axis=1)[self.user_rows]
         return total / np.maximum(total.sum(axis=1, keepdims=True), 1e-12)
 
-    def hits(self, rows: np.ndarray) -> np.ndarray:
-        """Whether each recommended item (int [users, k], -1 for none) is a positive: bool [users, k]."""
-        keys = np.arange(len(rows))[:, None] * len(self.candidates) + rows
+    def hits(self, rows: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
+        """Whether each recommended item (int [users, k], -1 for none) is a positive: bool [users, k]. users: places of
+        the judged users whose lists they are, by default all."""
+        users = np.arange(len(rows)) if users is None else users
+        keys = users[:, None] * len(self.candidates) + rows
         where = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return (self.keys[where] == keys) & (rows >= 0)
 
@@ -118,7 +120,8 @@ class Evaluation:
     totals: metric -> one number about all lists together ("coverage@10").
     item_values: "recall@10" among the positives of one item segment ("head", "tail", "warm", "cold"):
     (segment, metric) -> float64 [users], nan for a user without such positives.
-    rows: int32 [users, max(ks)], the recommendations. user_rows, lengths (known events), positives: int64 [users].
+    rows: int32 [users, max(ks)], the recommendations; scores: float32, likewise. user_rows, lengths (known events),
+    positives: int64 [users].
     """
 
     name: str
@@ -128,6 +131,7 @@ class Evaluation:
     lengths: np.ndarray
     positives: np.ndarray
     rows: np.ndarray
+    scores: np.ndarray
     values: Mapping[str, np.ndarray]
     totals: Mapping[str, float]
     item_values: Mapping[tuple[str, str], np.ndarray]
@@ -239,7 +243,7 @@ def evaluate(
     if np.isnan(ranking.scores).any():
         users = int(np.isnan(ranking.scores).any(1).sum())
         raise DivergedError(f"{name or 'the ranker'} gave scores that are not numbers, for {users} users")
-    return _judge(ranking.rows, judged, ks, name, segments, item_vectors)
+    return _judge(ranking, judged, ks, name, segments, item_vectors)
 
 
 def measured(ks: tuple[int, ...]) -> tuple[str, ...]:
@@ -251,14 +255,14 @@ def measured(ks: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _judge(
-    rows: np.ndarray,
+    ranking: Ranking,
     judged: Judged,
     ks: tuple[int, ...],
     name: str,
     segments: Segments,
     item_vectors: np.ndarray | None = None,
 ) -> Evaluation:
-    items = len(judged.candidates)
+    items, rows = len(judged.candidates), ranking.rows
     hits = judged.hits(rows)
     values = metrics.accuracy(hits, judged.positives, ks)
     for k in ks:
@@ -286,6 +290,7 @@ def _judge(
         lengths=judged.lengths,
         positives=judged.positives,
         rows=rows,
+        scores=ranking.scores,
         values=values,
         totals={f"coverage@{k}": metrics.coverage(rows, items, k) for k in ks},
         item_values=item_values,

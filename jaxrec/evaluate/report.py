@@ -61,6 +61,18 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Dial:
+    """Lists chosen with a dial turned: NDCG@10, and what `Spread` says; diversity: mean 1 - cosine within a list."""
+
+    name: str
+    ndcg: float
+    coverage: float
+    diversity: float
+    miscalibration: float | None
+    popularity: float
+
+
+@dataclass(frozen=True)
 class MapItem:
     """An item in the plane (see item_map), with its first genre."""
 
@@ -129,6 +141,7 @@ class Report:
     segments: tuple[Segment, ...] = ()
     shares: tuple[Share, ...] = ()
     spread: tuple[Spread, ...] = ()
+    dials: tuple[Dial, ...] = ()
     items: tuple[MapItem, ...] = ()
     cards: tuple[Card, ...] = ()
     profiles: tuple[Profile, ...] = ()

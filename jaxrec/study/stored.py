@@ -85,7 +85,8 @@ class Folder:
         if path.exists():
             raise UserError(f"{path} is there already: a test is made once")
         arrays = {"user_rows": result.user_rows, "lengths": result.lengths, "positives": result.positives}
-        arrays |= {"rows": result.rows} | {PER_USER + name: values for name, values in result.values.items()}
+        arrays |= {"rows": result.rows, "scores": result.scores}
+        arrays |= {PER_USER + name: values for name, values in result.values.items()}
         arrays |= {f"{PER_ITEM_SEGMENT}{s} {m}": values for (s, m), values in result.item_values.items()}
         write_atomically(path.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
         about = {
@@ -111,7 +112,7 @@ class Folder:
         parts = {n.removeprefix(PER_ITEM_SEGMENT): a for n, a in arrays.items() if n.startswith(PER_ITEM_SEGMENT)}
         return Evaluation(
             **{**about, "ks": tuple(about["ks"]), "segments": Segments(**about["segments"])},
-            **{name: arrays[name] for name in ("user_rows", "lengths", "positives", "rows")},
+            **{name: arrays[name] for name in ("user_rows", "lengths", "positives", "rows", "scores")},
             values=values,
             item_values={tuple(name.split(" ", 1)): a for name, a in parts.items()},
         )

@@ -15,6 +15,7 @@ import pytest
 from jaxrec.evaluate.item_map import item_map
 from jaxrec.evaluate.report import (
     Card,
+    Dial,
     MapItem,
     Pick,
     Point,
@@ -61,6 +62,7 @@ def example(text: str = "Toy Story (1995)", **changes) -> Report:
             Share("signals", None, 0.0, 0.0),
         ),
         spread=(Spread("EASE", 0.224, 0.331, miscalibration=0.777), Spread("Popular", 0.0, 0.5)),
+        dials=(Dial("as ranked", 0.2741, 0.3, 0.5, None, 0.1), Dial(f"diversity {text}", 0.2702, 0.3, 0.61, 0.6, 0.1)),
         items=tuple(MapItem(x / 50, -x / 50, f"{text} {x}", f"{text} genre {x % 11}") for x in range(50)),
         cards=(Card(text, (text, "Fargo"), (Pick(1, text, (text,), f"because of {text}", 3.14159), Pick(2, "B"))),),
         profiles=(Profile(text, (Tag(text, 0.75, (text,)), Tag("War", -0.25), Tag("star trek", 0.1, kind="word"))),),
@@ -115,7 +117,7 @@ def test_words_stand_in_quotes_and_tags_do_not():
 
 def test_tables_have_captions_and_headings_and_charts_have_words(page):
     tags = [tag for tag, _ in page.elements]
-    assert tags.count("caption") == tags.count("table") == 5
+    assert tags.count("caption") == tags.count("table") == 6
     assert all("scope" in attributes for tag, attributes in page.elements if tag == "th")
     pictures = [attributes for _, attributes in page.elements if attributes.get("role") == "img"]
     assert len(pictures) == 5 and all(attributes["aria-label"] for attributes in pictures)

@@ -30,7 +30,7 @@ from jaxrec.hybrid.ranker import NEW, Weights
 from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
 from jaxrec.item_axis import count_items
 from jaxrec.method import Setting
-from jaxrec.ranker import Arrays, Query, score_all
+from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, Query, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.train.loop import Train
@@ -195,6 +195,20 @@ def test_scores_are_the_weighted_standardised_scores(fitted):
         spread = (scores - scores[:, warm].mean()) / (scores[:, warm].std() + 1e-6)
         total = total + spread * np.asarray(asker.weights)[:, p, None]
     np.testing.assert_allclose(score_all(hybrid, hybrid.arrays, query)[:, warm], total[:, warm], rtol=2e-3, atol=2e-3)
+
+
+def test_what_each_source_lifts_adds_up_to_the_score(data, fitted, tmp_path):
+    _, hybrid = fitted
+    query = query_of([3, 8, 1])
+    user, arrays = hybrid.user(hybrid.arrays, query), hybrid.arrays
+    parts = hybrid.score_by_source(arrays.shared, arrays.items, user)
+    assert set(parts) == {BEHAVIOUR, POPULARITY}  # Popular() speaks of popularity, as the signals do
+    total = sum(np.asarray(part, np.float64) for part in parts.values())
+    np.testing.assert_allclose(total, hybrid.score(arrays.shared, arrays.items, user), atol=1e-5)
+    export(hybrid, data, tmp_path / "a", item_text=0)
+    for item in Recommender.load(tmp_path / "a").recommend(history=data.item_map.take(np.array([3, 8, 1])).tolist()):
+        assert set(item.reason.sources) == set(parts)
+        assert sum(item.reason.sources.values()) == pytest.approx(item.score, abs=1e-4)
 
 
 def test_exported_as_in_process_and_new_items_come_in_cold(data, fitted, tmp_path):

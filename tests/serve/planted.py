@@ -45,6 +45,10 @@ class PlantedRanker:
     def score(self, shared, items, user) -> jax.Array:
         return user["vector"] @ items["vector"].T + items["bias"][None, :].astype(jnp.float32)
 
+    def score_by_source(self, shared, items, user) -> dict[str, jax.Array]:
+        taste = user["vector"] @ items["vector"].T
+        return {"behaviour": taste, "popularity": jnp.broadcast_to(items["bias"].astype(jnp.float32), taste.shape)}
+
     def embed_items(self, shared, text, features):
         vector = text @ shared["taste"].by_text
         return {"vector": vector, "bias": jnp.zeros(text.shape[0], jnp.bfloat16)}

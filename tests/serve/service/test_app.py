@@ -32,6 +32,10 @@ def test_a_history_gets_its_own_taste_and_reasons(ask):
     answer = ask("recommend", history=["i1", {"item_id": "i2", "weight": 5.0}], k=5, explain=True)
     assert set(ids(answer)) <= COMEDIES - {"i1", "i2"}
     assert answer["items"][0]["reason"]["because"][0]["item_id"] in {"i1", "i2"}
+    for item in answer["items"]:
+        sources = item["reason"]["sources"]
+        assert set(sources) == {"behaviour", "popularity"}
+        assert sum(sources.values()) == pytest.approx(item["score"], abs=1e-4)
 
 
 def test_unknown_users_get_what_is_popular_and_unknown_items_are_named(ask, artifact):

@@ -84,6 +84,28 @@ def test_a_person_steers_the_list_by_keyboard(page):
     assert first.split(". ")[1] not in " ".join(found)
 
 
+def test_a_conversation_steers_the_list_and_can_be_left(page):
+    before = titles(page)
+    page.click("#talk summary")
+
+    def say(words):
+        page.fill("#turn", words)
+        page.press("#turn", "Enter")
+
+    found = changed(page, lambda: say("a sad film"))
+    assert all("Sad" in title for title in found)
+    assert found[0].split(". ")[1] in page.locator("#turns li").nth(1).inner_text()
+    found = changed(page, lambda: say("no, a funny one, no drama"))
+    assert all("Funny" in title for title in found) and page.locator("#turns li").count() == 4
+    assert changed(page, lambda: page.click("#over")) == before and not page.locator("#turns li").count()
+
+
+def test_a_card_shows_what_its_score_comes_from(page):
+    changed(page, lambda: page.fill("#user", "u4"))
+    first = page.locator("#cards .card").first
+    assert first.locator(".sources span").count() == 2 and "behaviour" in first.inner_text()
+
+
 def test_likes_of_a_user_are_events(page):
     found = changed(page, lambda: page.fill("#user", "u4"))
     after = changed(page, lambda: page.locator("#cards button >> text=Like").first.click())
