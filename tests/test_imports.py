@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "losses": set(),
     "parallel": set(),
     "classic": {"data", "parallel", "similarity", "history_matrix"},
-    "hybrid": {"data", "classic"},
+    "hybrid": {"data", "classic", "history_matrix"},
     "tasks": {"data", "models", "losses", "similarity", "history_matrix"},
     "evaluate": {"data", "parallel", "files"},
     "train": {"data", "parallel", "tasks", "evaluate", "files", "config"},

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrec.history_matrix import Held
 from jaxrec.hybrid.signals import context, latest, new_item_signals
 from jaxrec.item_axis import map_items, shape_of_items, take_items
 from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, PyTree, Query, Ranker, Share
@@ -76,10 +77,11 @@ class HybridRanker:
         found: dict[int, jax.Array] = {}
         for store in dict.fromkeys(self.stores):
             alike = [p for p, own in enumerate(self.stores) if own == store]
-            users = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(asked[p] for p in alike))
-            scores = self.parts[alike[0]].score(shared["parts"][store], items[store], users)
+            users, axes = _together([asked[p] for p in alike])
+            score = jax.vmap(self.parts[alike[0]].score, in_axes=(None, None, axes))
+            scores = score(shared["parts"][store], items[store], users)
             # one product, then what is done with it: see `jaxrec.ranker.products`
-            found |= zip(alike, jnp.split(jax.lax.optimization_barrier(scores), len(alike)), strict=True)
+            found |= zip(alike, jax.lax.optimization_barrier(scores), strict=True)
         return [found[p] for p in range(len(self.parts))]
 
     def spread(self, shared: PyTree, asked: tuple[PyTree, ...]) -> tuple[jax.Array, jax.Array]:
@@ -126,6 +128,22 @@ class HybridRanker:
             else:
                 parts.append(map_items(repeated, blank))
         return {"parts": tuple(parts), "signals": new_item_signals(count)}
+
+
+def _together(users: list[PyTree]) -> tuple[PyTree, PyTree]:
+    """(what several parts of one store know of the same askers, stacked; along which axis each leaf is). They ask after
+    the same items, weighed in different ways, so that the rows of these are read once."""
+
+    def is_held(leaf: PyTree) -> bool:
+        return isinstance(leaf, Held)
+
+    def stacked(*alike: PyTree) -> PyTree:
+        if is_held(alike[0]):
+            return Held(jnp.stack([one.matrix for one in alike]), alike[0].rows)
+        return jnp.stack(alike)
+
+    axes = jax.tree.map(lambda leaf: Held(0, None) if is_held(leaf) else 0, users[0], is_leaf=is_held)
+    return jax.tree.map(stacked, *users, is_leaf=is_held), axes
 
 
 def _after(query: Query, found: list[PyTree]) -> Query:
