@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,17 +62,30 @@ class Files:
 
 
 def ask(
-    artifact: Path, user: str | None, history: str | None, text: str | None, files: Files, *, k: int, as_json: bool
+    artifact: Path,
+    user: str | None,
+    history: str | None,
+    text: str | None,
+    context: Mapping[str, str],
+    files: Files,
+    *,
+    k: int,
+    as_json: bool,
 ) -> None:
     """Print the k best items for one asker. Raises UserError where nobody asks."""
-    if user is None and history is None and text is None:
+    if user is None and history is None and text is None and not context:
         raise UserError("who asks? Give --user ID, --history 'id1,id2', --text 'words', or --histories FILE")
     recommender = _load(artifact, files)
-    answer = recommender.recommend(user, _ids(history), k=k, candidates=files.ids(), text=text)
+    answer = recommender.recommend(user, _ids(history), k=k, candidates=files.ids(), text=text, context=context)
     if as_json:
         print(json.dumps([item.to_json() for item in answer], ensure_ascii=False, indent=1))
     else:
-        said = (user and f"user {user}", _ids(history) and "this history", says_anything(text) and "these words")
+        said = (
+            user and f"user {user}",
+            _ids(history) and "this history",
+            says_anything(text) and "these words",
+            context and "this context",
+        )
         print_recommendations(" and ".join(filter(None, said)), [], answer)
 
 

@@ -148,6 +148,7 @@ def recommend(
     user: Annotated[str | None, typer.Option(help="A user of the artifact.")] = None,
     history: Annotated[str | None, typer.Option(help="Item ids, oldest first, as one line of CSV.")] = None,
     text: Annotated[str | None, typer.Option(help="What the asker wants, in words.")] = None,
+    context: Annotated[list[str], typer.Option(help="Where they ask from, such as device=tv.")] = [],  # noqa: B006
     histories: Annotated[Path | None, typer.Option(help="Many askers: a file of user_id and item_id.")] = None,
     k: Annotated[int, typer.Option(help="How many items.")] = 10,
     candidates: Annotated[Path | None, typer.Option(help="Rank only these: one item id a line.")] = None,
@@ -164,13 +165,16 @@ def recommend(
     if histories is not None:
         if json_:
             raise UserError("--json prints the answer of one asker; --histories writes its answers to --out")
-        if user or history or text or out is None:
-            raise UserError("--histories asks in bulk: give --out with it, and no --user, --history or --text")
+        if user or history or text or context or out is None:
+            raise UserError(
+                "--histories asks in bulk: give --out with it, and no --user, --history, --text or --context"
+            )
         ask_many(artifact, histories, out, files, k=k)
     else:
         if out is not None:
             raise UserError("--out is the file of --histories; for one asker add --json and redirect what is printed")
-        ask(artifact, user, history, text, files, k=k, as_json=json_)
+        where = dict(_pairs(context, "--context", "column=value, such as device=tv"))
+        ask(artifact, user, history, text, where, files, k=k, as_json=json_)
 
 
 @app.command()
@@ -302,11 +306,13 @@ def _overrides(maps: list[str], assignments: list[str]) -> list[str]:
     ]
 
 
-def _pairs(maps: list[str]) -> list[tuple[str, str]]:
+def _pairs(
+    maps: list[str], option: str = "--map", like: str = "ours=theirs, such as item_id=movieId"
+) -> list[tuple[str, str]]:
     pairs = [entry.partition("=") for entry in maps]
     bad = next((entry for entry, (ours, sign, theirs) in zip(maps, pairs, strict=True) if not (ours and theirs)), None)
     if bad is not None:
-        raise UserError(f"--map {bad!r}: write it as ours=theirs, such as item_id=movieId")
+        raise UserError(f"{option} {bad!r}: write it as {like}")
     return [(ours.strip(), theirs.strip()) for ours, _, theirs in pairs]
 
 

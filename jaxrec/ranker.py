@@ -10,9 +10,15 @@ from jax import Array
 from jaxrec.item_axis import count_items
 
 PyTree = Any
-BEHAVIOUR, CONTENT, FEATURES, POPULARITY = READS = ("behaviour", "content", "features", "popularity")
+BEHAVIOUR, CONTENT, FEATURES, POPULARITY, CONTEXT = READS = (
+    "behaviour",
+    "content",
+    "features",
+    "popularity",
+    "context",
+)
 """What a score can come from: who chose what, the items' texts and features, what is known of the asker beside the
-history, how much an item is asked for, ever and lately."""
+history, how much an item is asked for, ever and lately, where and when the request comes from."""
 
 
 @jax.tree_util.register_dataclass
@@ -25,6 +31,7 @@ class Query:
     ages: float32 [batch, length], days between the event and the asking, 0 where padded.
     features: float32 [batch, user features], imputed and standardised; width 0 where there are none.
     text: float32 [batch, text dim], a unit vector, or zeros for "said nothing"; width 0 where there is no text.
+    context: float32 [batch, values], see `jaxrec.data.context.Contexts.hot`; None where none is read.
     """
 
     history: Array
@@ -32,6 +39,7 @@ class Query:
     ages: Array
     features: Array
     text: Array
+    context: Array | None = None
 
 
 class Arrays(NamedTuple):

@@ -86,7 +86,8 @@ def read_data(experiment: Experiment, say: Say = say_once) -> Prepared:
     tables, report = clean(tables, experiment.cleaning)
     for line in report.lines():
         say(f"  {line}")
-    dataset = index_ids(tables, experiment.cleaning.items, experiment.cleaning.users)
+    rules = experiment.cleaning
+    dataset = index_ids(tables, rules.items, rules.users, rules.context, rules.utc_offset)
     say(f"  {dataset.num_users:,} users, {dataset.num_items:,} items in the catalog")
     rule = experiment.holdout
     if hasattr(rule, "like"):  # ready splits are read as the log is

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter, defaultdict
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import own_data
@@ -65,7 +66,7 @@ def test_all_943_users_get_the_list_of_the_trained_ranker(movielens):
         query = gather_queries(histories, users, ranker.history_length, at, features, prepared.user_text)
         seen = gather_queries(histories, users, int(histories.lengths.max()), at).history
         allowed = jnp.ones(prepared.dataset.num_items, bool)
-        expected = rank(ranker, ranker.arrays, Query(*map(jnp.asarray, query)), seen, allowed, k=10)
+        expected = rank(ranker, ranker.arrays, Query(*jax.tree.map(jnp.asarray, query)), seen, allowed, k=10)
         answers = recommender.recommend_many(k=10)
         assert answers["user_id"].to_pylist() == np.repeat(prepared.dataset.user_map.ids.to_pylist(), 10).tolist()
         assert (

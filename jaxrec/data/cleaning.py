@@ -60,7 +60,9 @@ class Cleaning:
     duplicates of (user, item): "merge" keeps the last rating, or sums implicit events; "keep" keeps all.
     unknown_items: ids that the catalog does not have: "keep" or "drop".
     min_per_user, min_per_item: users and items with fewer rows are dropped, again and again until none is left (core).
-    items, users: how the columns of these tables are read.
+    items, users: how the columns of these tables are read. context: columns of the log that say where an event comes
+    from, such as "device" or "place"; "hour" and "weekday" are read from its time where they are no columns, utc_offset
+    hours beside UTC.
     """
 
     ratings: Literal["auto", "explicit", "implicit"] = "auto"
@@ -73,6 +75,8 @@ class Cleaning:
     min_per_item: int = 1
     items: Columns = field(default_factory=Columns)
     users: Columns = field(default_factory=Columns)
+    context: tuple[str, ...] = ()
+    utc_offset: float = 0.0
 
 
 def clean(tables: Tables, rules: Cleaning | None = None) -> tuple[Tables, CleaningReport]:

@@ -18,7 +18,7 @@ def fingerprint(dataset: Dataset, holdout: Holdout) -> str:
     for values in (dataset.catalog.features.values, dataset.users.features.values):
         _add(digest, values)
     for part in (holdout.train, holdout.valid, holdout.test):
-        for column in (part.user_rows, part.item_rows, part.timestamps, part.weights):
+        for column in (part.user_rows, part.item_rows, part.timestamps, part.weights, part.context):
             _add(digest, column)
     return digest.hexdigest()
 

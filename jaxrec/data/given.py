@@ -88,4 +88,5 @@ class Given:
         known = (users != NO_ROW) & (items != NO_ROW)
         empty = np.zeros(len(users), np.int64)
         times = log["timestamp"].to_numpy() if "timestamp" in log.column_names else empty
-        return Interactions(users, items, times, log["weight"].to_numpy()).take(known)
+        context = dataset.contexts.codes(log)
+        return Interactions(users, items, times, log["weight"].to_numpy(), context).take(known)

@@ -12,15 +12,19 @@ class Interactions:
     """Columns of equal length [n], in file order.
 
     user_rows, item_rows: int32. timestamps: int64 UTC seconds (0 where the log has none).
-    weights: float32, finite; the rating or the number of events.
+    weights: float32, finite; the rating or the number of events. context: int32 [n, columns], see
+    `jaxrec.data.context.Contexts.codes`; without columns where none is given.
     """
 
     user_rows: np.ndarray
     item_rows: np.ndarray
     timestamps: np.ndarray
     weights: np.ndarray
+    context: np.ndarray | None = None
 
     def __post_init__(self):
+        if self.context is None:
+            object.__setattr__(self, "context", np.zeros((len(self.user_rows), 0), np.int32))
         lengths = {f.name: len(getattr(self, f.name)) for f in fields(self)}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns differ in length: {lengths}")

@@ -4,17 +4,25 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxrec.data.context import Contexts
 from jaxrec.data.interactions import SECONDS_PER_DAY, Histories, Interactions
 
 
 class QueryArrays(NamedTuple):
-    """The fields of `jaxrec.ranker.Query`, in its order, as numpy arrays; `Query(*arrays)` makes one."""
+    """The fields of `jaxrec.ranker.Query`, in its order, as numpy arrays; `Query(*arrays)` makes one.
+
+    context: None where none is read."""
 
     history: np.ndarray
     weights: np.ndarray
     ages: np.ndarray
     features: np.ndarray
     text: np.ndarray
+    context: np.ndarray | None = None
+
+    def named(self) -> dict[str, np.ndarray]:
+        """The fields that are there, by name."""
+        return {name: values for name, values in self._asdict().items() if values is not None}
 
 
 def gather_queries(
@@ -24,12 +32,14 @@ def gather_queries(
     asked_at: np.ndarray | int,
     features: np.ndarray | None = None,
     text: np.ndarray | None = None,
+    context: np.ndarray | None = None,
 ) -> QueryArrays:
     """The queries of some users: their last `length` events, oldest first, padded at the end.
 
     user_rows: int [n]; -1 asks for an empty query (padding of a block), also one without features and text.
     asked_at: UTC seconds, one or [n]; an event later than that gets age 0.
-    features: float32 [users, dim] or None for width 0; text: float32 [users, dim], likewise.
+    features: float32 [users, dim] or None for width 0; text: float32 [users, dim], likewise; context: likewise, or None
+    where none is read.
     """
     user_rows = np.asarray(user_rows)
     nobody = user_rows < 0
@@ -44,7 +54,8 @@ def gather_queries(
         weights = np.where(mask, histories.weights[events], 0).astype(np.float32)
         seconds = np.broadcast_to(asked_at, user_rows.shape)[:, None] - histories.timestamps[events]
         ages = np.where(mask, np.maximum(seconds, 0) / SECONDS_PER_DAY, 0).astype(np.float32)
-    return QueryArrays(history, weights, ages, _rows_of(features, known, nobody), _rows_of(text, known, nobody))
+    where = None if context is None else _rows_of(context, known, nobody)
+    return QueryArrays(history, weights, ages, _rows_of(features, known, nobody), _rows_of(text, known, nobody), where)
 
 
 def _rows_of(table: np.ndarray | None, rows: np.ndarray, nobody: np.ndarray) -> np.ndarray:
@@ -68,3 +79,14 @@ def asking_times(past: Interactions, future: Interactions, histories: Histories)
         active = histories.lengths > 0
         times[active] = histories.timestamps[histories.offsets[1:][active] - 1]
     return times
+
+
+def asking_context(contexts: Contexts, future: Interactions, num_users: int) -> np.ndarray | None:
+    """Where each user asks from, in evaluation: float32 [users, width], as of the first of their held-out events, which
+    is what a request comes with; zeros for users without any, None where no context is read."""
+    if not contexts.columns:
+        return None
+    codes = np.full((num_users, len(contexts.columns)), -1, np.int32)
+    later_first = np.argsort(future.timestamps, kind="stable")[::-1]
+    codes[future.user_rows[later_first]] = future.context[later_first]  # the last one written is the first event
+    return contexts.hot(codes)

@@ -10,7 +10,7 @@ from jaxrec.data.dataset import Dataset
 from jaxrec.data.features import Tags
 from jaxrec.data.holdout import Holdout, Part
 from jaxrec.data.interactions import Histories, Interactions
-from jaxrec.data.queries import asking_times
+from jaxrec.data.queries import asking_context, asking_times
 from jaxrec.errors import DataError, DivergedError
 from jaxrec.evaluate import metrics
 from jaxrec.evaluate.compare import Interval, bootstrap, cell, finite
@@ -28,7 +28,7 @@ class Judged:
     past: what is known when asked (train, and validation when testing); histories: the same by user.
     user_rows: int64 [users], those judged (see `Holdout.positives`), ascending; positives: int64 [users], how many each
     has. keys: int64 [positives], sorted: user position x items + item row. candidates: bool [items].
-    asked_at: UTC seconds of all users of the data set. tags: of the items.
+    asked_at: UTC seconds of all users of the data set. tags: of the items. context: see `asking_context`.
     """
 
     part: Part
@@ -40,6 +40,7 @@ class Judged:
     candidates: np.ndarray
     asked_at: np.ndarray
     tags: Tags | None = None
+    context: np.ndarray | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, holdout: Holdout, part: Part) -> "Judged":
@@ -59,7 +60,8 @@ class Judged:
         keys = positions * items + pairs % items
         asked_at = asking_times(past, held, histories)
         tags = dataset.catalog.tags if dataset.catalog is not None else None
-        return cls(part, past, histories, user_rows, positives, keys, candidates, asked_at, tags)
+        context = asking_context(dataset.contexts, held, dataset.num_users)
+        return cls(part, past, histories, user_rows, positives, keys, candidates, asked_at, tags, context)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -237,6 +239,7 @@ def evaluate(
         asked_at=judged.asked_at,
         features=None if features is None else features.values,
         text=user_text,
+        context=judged.context,
         users_per_block=users_per_block,
         item_block=item_block,
     )

@@ -113,12 +113,14 @@ def rank_users(
     asked_at: np.ndarray,
     features: np.ndarray | None = None,
     text: np.ndarray | None = None,
+    context: np.ndarray | None = None,
     users_per_block: int = 256,
     item_block: int | None = None,
 ) -> Ranking:
     """The k best allowed items of each user, without what is in their history; numpy arrays [n, k], rows -1 for none.
 
-    user_rows: int [n]; allowed: bool [items]; asked_at: UTC seconds [users]; features, text: float32 [users, dim].
+    user_rows: int [n]; allowed: bool [items]; asked_at: UTC seconds [users]; features, text, context: float32
+    [users, dim].
     item_block: items scored at a time; None takes the whole catalog, or what keeps a block's scores within 256 MB.
     Arrays that are sharded over a mesh stay so, and users are spread over its "data" axis.
     """
@@ -143,7 +145,7 @@ def rank_users(
     for block in user_blocks(user_rows, histories.lengths, users_per_block):
         times = asked_at[np.maximum(block.user_rows, 0)]
         length = max(1, min(block.width, ranker.history_length))
-        query = gather_queries(histories, block.user_rows, length, times, features, text)
+        query = gather_queries(histories, block.user_rows, length, times, features, text, context)
         seen = gather_queries(histories, block.user_rows, block.width, times).history
         query, seen = jax.device_put((Query(*query), seen), per_user)
         waiting.append((block.positions, ask(ranker.arrays, query, seen, allowed)))

@@ -35,7 +35,7 @@ def shares(
     strength, balance: as the blend was learned.
     """
     few = jax.device_put(some_users(lessons, USERS, seed))
-    teach = np.arange(len(few.context)) % 2 == 0
+    teach = np.arange(len(few.standing)) % 2 == 0
     counted, held = jnp.asarray(teach, jnp.float32), ~teach if len(teach) > 1 else teach
 
     def reached(weights: Weights, lessons: Lessons) -> float:

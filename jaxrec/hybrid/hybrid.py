@@ -11,6 +11,7 @@ import numpy as np
 from jaxrec.classic.als import ImplicitAls
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.content_ridge import ContentRidge
+from jaxrec.classic.context import ContextLift
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
@@ -23,7 +24,7 @@ from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
 from jaxrec.hybrid.ranker import HybridRanker, Weights, join
-from jaxrec.hybrid.signals import CONTEXT, NAMES, item_signals
+from jaxrec.hybrid.signals import NAMES, STANDING, item_signals
 from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, reads_text, settled
 from jaxrec.ranker import Ranker
 
@@ -45,6 +46,7 @@ PARTS = (
     ContentRidge(),
     ContentNeighbours(),
     UserRidge(),
+    ContextLift(),
 )
 
 
@@ -101,7 +103,7 @@ class Hybrid:
         """The parts fitted to other data, blended by weights that were learned before; None where the weights are of
         other parts or signals."""
         _, rankers, _ = self._fitted(self.parts, data, setting, refuse=True)
-        shape = (len(CONTEXT), len(rankers)), (len(CONTEXT), len(rankers)), (len(CONTEXT), len(NAMES))
+        shape = (len(STANDING), len(rankers)), (len(STANDING), len(rankers)), (len(STANDING), len(NAMES))
         fits = tuple(leaf.shape for leaf in weights) == shape
         return _joined(rankers, data, weights) if fits else None
 
@@ -115,12 +117,12 @@ class Hybrid:
             inside, there = data.on(fold), setting.within(f"fold-{number}")
             parts, rankers, _ = self._fitted(parts, inside, there, refuse=not found)
             found.append(self._lessons_of(rankers, inside, fold, setting.seed + number))
-            if sum(len(lessons.context) for lessons in found) >= ENOUGH_USERS:
+            if sum(len(lessons.standing) for lessons in found) >= ENOUGH_USERS:
                 break
         return Lessons(*(np.concatenate(columns) for columns in zip(*found, strict=True))), parts
 
     def _lessons_of(self, rankers: list[Ranker], data: TrainingData, fold: Holdout, seed: int) -> Lessons:
-        no_part, no_signal = jnp.zeros((len(CONTEXT), len(rankers))), jnp.zeros((len(CONTEXT), len(NAMES)))
+        no_part, no_signal = jnp.zeros((len(STANDING), len(rankers))), jnp.zeros((len(STANDING), len(NAMES)))
         features = data.dataset.users.features
         return lessons_of(
             _joined(rankers, data, Weights(no_part, no_part, no_signal)),

@@ -19,7 +19,7 @@ RATE = 0.05
 STRENGTHS = (0.3, 3.0, 30.0)  # of regularisation, beside one user, among which held-out users choose
 PARTS_OF_USERS = 4
 USERS_THAT_CHOOSE = 1_000
-BY_CONTEXT = 10.0  # times as strong for weights that change with the asker: each speaks of fewer users
+BY_STANDING = 10.0  # times as strong for weights that change with the asker: each speaks of fewer users
 
 
 class Learned(NamedTuple):
@@ -33,11 +33,11 @@ class Learned(NamedTuple):
 
 def blended(weights: Weights, lessons: Lessons) -> jax.Array:
     """float32 [users, candidates]; what `HybridRanker.score` computes, -inf where not allowed."""
-    per_part, per_new = lessons.context @ weights.parts, lessons.context @ weights.new_parts
+    per_part, per_new = lessons.standing @ weights.parts, lessons.standing @ weights.new_parts
     new = lessons.signals[..., NEW]
     total = jnp.einsum("ucp,up->uc", lessons.parts, per_part)
     total = total + new * jnp.einsum("ucp,up->uc", lessons.parts, per_new)
-    total = total + jnp.einsum("ucs,us->uc", lessons.signals, lessons.context @ weights.signals)
+    total = total + jnp.einsum("ucs,us->uc", lessons.signals, lessons.standing @ weights.signals)
     return jnp.where(lessons.allowed, total, -jnp.inf)
 
 
@@ -92,7 +92,7 @@ def _likelihood(weights: Weights, lessons: Lessons, balance: float | None) -> ja
 def fit(lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None) -> Weights:
     """Softmax first, whose slopes reach everywhere; then smooth NDCG. counted: float32 [users], 0 leaves a user out.
     strength: of regularisation, beside one user."""
-    parts, signals, about = lessons.parts.shape[-1], lessons.signals.shape[-1], lessons.context.shape[-1]
+    parts, signals, about = lessons.parts.shape[-1], lessons.signals.shape[-1], lessons.standing.shape[-1]
     start = jnp.zeros((about, parts)).at[0].set(1.0 / parts)
     weights = Weights(start, jnp.zeros((about, parts)), jnp.zeros((about, signals)))
     weights = _descended(weights, _likelihood, WARM_UP, lessons, counted, strength, balance)
@@ -120,7 +120,7 @@ def _descended(
 
     def cost(weights: Weights) -> jax.Array:
         mean = (of(weights, lessons, balance) * counted).sum() / jnp.maximum(counted.sum(), 1.0)
-        size = sum(jnp.square(leaf[0]).sum() + BY_CONTEXT * jnp.square(leaf[1:]).sum() for leaf in weights)
+        size = sum(jnp.square(leaf[0]).sum() + BY_STANDING * jnp.square(leaf[1:]).sum() for leaf in weights)
         return strength * size / jnp.maximum(counted.sum(), 1.0) - mean
 
     def step(carry, _):
@@ -142,7 +142,7 @@ def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learn
     beside its own ideal list.
     """
     lessons, few = jax.device_put(lessons), jax.device_put(some_users(lessons, USERS_THAT_CHOOSE, seed))
-    part = np.arange(len(few.context)) % PARTS_OF_USERS
+    part = np.arange(len(few.standing)) % PARTS_OF_USERS
     gains = []
     for strength in STRENGTHS:
         values = np.zeros(len(part))
@@ -151,5 +151,5 @@ def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learn
             values[part == left_out] = np.asarray(judge(weights, few, balance))[part == left_out]
         gains.append(values.mean())
     best = int(np.argmax(gains))
-    weights = fit(lessons, jnp.ones(len(lessons.context)), STRENGTHS[best], balance)
+    weights = fit(lessons, jnp.ones(len(lessons.standing)), STRENGTHS[best], balance)
     return Learned(weights, STRENGTHS[best], float(gains[best]))

@@ -10,9 +10,9 @@ import numpy as np
 from jaxrec.data.dataset import Dataset
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Histories
-from jaxrec.data.queries import asking_times, gather_queries
+from jaxrec.data.queries import asking_context, asking_times, gather_queries
 from jaxrec.hybrid.ranker import NEW, HybridRanker
-from jaxrec.hybrid.signals import context
+from jaxrec.hybrid.signals import standing
 from jaxrec.ranker import Arrays, Query, num_items
 
 POSITIVES = 16  # of one user that are learned from, a sample where there are more
@@ -20,13 +20,13 @@ WIDEST = 1_024  # events of a history that the parts are asked with
 
 
 class Lessons(NamedTuple):
-    """parts: float32 [users, candidates, parts], standardised; signals: float32 [users, candidates, signals]; context:
-    float32 [users, context]. wanted: int32 [users, POSITIVES], places among the candidates of what was chosen, those
+    """parts: float32 [users, candidates, parts], standardised; signals: float32 [users, candidates, signals]; standing:
+    float32 [users, standing]. wanted: int32 [users, POSITIVES], places among the candidates of what was chosen, those
     that are there first; there: bool, likewise. allowed: bool [users, candidates]."""
 
     parts: jax.Array
     signals: jax.Array
-    context: jax.Array
+    standing: jax.Array
     wanted: jax.Array
     there: jax.Array
     allowed: jax.Array
@@ -34,7 +34,7 @@ class Lessons(NamedTuple):
 
 def some_users(lessons: Lessons, count: int, seed: int) -> Lessons:
     """Those of up to `count` users, drawn at random and in random order."""
-    order = np.random.default_rng(seed).permutation(len(lessons.context))[:count]
+    order = np.random.default_rng(seed).permutation(len(lessons.standing))[:count]
     return jax.tree.map(lambda leaf: leaf[order], lessons)
 
 
@@ -61,6 +61,7 @@ def lessons_of(
     past = holdout.history("test")
     histories = Histories.of(past, dataset.num_users)
     asked_at = asking_times(past, holdout.test, histories)
+    context = asking_context(dataset.contexts, holdout.test, dataset.num_users)
     who = np.unique(chosen.user_rows)
     who = np.sort(draw.permutation(who)[:users])
     wanted = Histories.of(chosen, dataset.num_users)
@@ -72,7 +73,7 @@ def lessons_of(
     for start in range(0, len(who), block):
         rows = np.full(block, -1, np.int64)
         rows[: len(who[start : start + block])] = who[start : start + block]
-        query = gather_queries(histories, rows, width, asked_at[np.maximum(rows, 0)], features, text)
+        query = gather_queries(histories, rows, width, asked_at[np.maximum(rows, 0)], features, text, context)
         seen = gather_queries(histories, rows, int(histories.lengths[who].max()), 0).history
         targets = np.full((block, POSITIVES), -1, np.int32)
         for place, row in enumerate(rows):
@@ -101,7 +102,7 @@ def _gather(
     mean, std = ranker.spread(arrays.shared, asked)
     scores = jnp.stack(ranker.part_scores(arrays.shared, arrays.items["parts"], asked), axis=-1)
     scores = (scores - mean[:, None, :]) / std[:, None, :]
-    signals, about = arrays.items["signals"], context(query)
+    signals, about = arrays.items["signals"], standing(query)
     batch, items = scores.shape[:2]
     at = jnp.arange(batch)[:, None]
     had = jnp.zeros((batch, items), bool).at[at, jnp.where(seen < 0, items, seen)].set(True, mode="drop")

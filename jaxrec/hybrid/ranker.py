@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.history_matrix import Held
-from jaxrec.hybrid.signals import context, latest, new_item_signals
+from jaxrec.hybrid.signals import latest, new_item_signals, standing
 from jaxrec.item_axis import map_items, shape_of_items, take_items
 from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, PyTree, Query, Ranker, Share
 
@@ -16,10 +16,10 @@ NEW = -1  # the last signal: whether nobody has the item
 
 
 class Weights(NamedTuple):
-    """What is learned: from the asker's context to the weight of each part and of each signal.
+    """What is learned: from the asker's standing to the weight of each part and of each signal.
 
-    parts, new_parts: float32 [context, parts], for all items and on top for those that nobody has; signals: float32
-    [context, signals].
+    parts, new_parts: float32 [standing, parts], for all items and on top for those that nobody has; signals: float32
+    [standing, signals].
     """
 
     parts: jax.Array
@@ -91,7 +91,7 @@ class HybridRanker:
         return mean, std + 1e-6
 
     def user(self, arrays: Arrays, query: Query) -> Asker:
-        asked, weights, about = self.asked(arrays, query), arrays.shared["weights"], context(query)
+        asked, weights, about = self.asked(arrays, query), arrays.shared["weights"], standing(query)
         mean, std = self.spread(arrays.shared, asked)
         return Asker(asked, mean, std, about @ weights.parts, about @ weights.new_parts, about @ weights.signals)
 

@@ -1,5 +1,7 @@
 """What a blend reads beside its parts: how much an item is asked for lately, and how much is known of the asker."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,8 @@ from jaxrec.ranker import Query
 HALF_LIVES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 90.0)  # days
 NAMES = ("popularity, logarithm", "popularity", *(f"popularity, half-life {days:g} days" for days in HALF_LIVES), "new")
 """An item's age is left out: it grows with the data, so what a blend learns of it on an earlier cut is wrong later."""
-CONTEXT = ("always", "history length", "since the last event")
-"""What the weights of a blend may depend on, see `context`."""
+STANDING = ("always", "history length", "since the last event")
+"""What the weights of a blend may depend on, see `standing`."""
 
 
 def item_signals(log: Interactions, num_items: int) -> np.ndarray:
@@ -36,8 +38,8 @@ def new_item_signals(count: int) -> jax.Array:
     return jnp.zeros((count, len(NAMES)), jnp.float32).at[:, -1].set(1.0)
 
 
-def context(query: Query) -> jax.Array:
-    """float32 [batch, len(CONTEXT)]: 1; the logarithm of the number of events; of the days since the latest one; the
+def standing(query: Query) -> jax.Array:
+    """float32 [batch, len(STANDING)]: 1; the logarithm of the number of events; of the days since the latest one; the
     last two about centred, with an order of magnitude near 1, so that one strength of regularisation suits all."""
     there = query.history >= 0
     count = there.sum(axis=1).astype(jnp.float32)
@@ -59,4 +61,5 @@ def latest(query: Query, length: int) -> Query:
     def pick(values: jax.Array, missing: float) -> jax.Array:
         return jnp.where(there, jnp.take_along_axis(values, at, axis=1), missing).astype(values.dtype)
 
-    return Query(pick(query.history, -1), pick(query.weights, 0), pick(query.ages, 0), query.features, query.text)
+    shorter = {"history": pick(query.history, -1), "weights": pick(query.weights, 0), "ages": pick(query.ages, 0)}
+    return replace(query, **shorter)

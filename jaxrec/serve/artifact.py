@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from jaxrec.errors import DataError, UserError
@@ -34,7 +34,8 @@ class Manifest:
     item_text, item_features: widths of texts and features of items; item_text is None where no texts are read.
     asked_at: UTC seconds, the moment from which ages of events count when nobody says otherwise; 0 without times.
     default_weight: the weight of a history event that comes without one.
-    text_dim, max_tokens: of the text encoder, 0 without one.
+    text_dim, max_tokens: of the text encoder, 0 without one. context: width of what is read of where a request comes
+    from, 0 for nothing.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Manifest:
     max_tokens: int
     functions: dict[str, str]
     files: dict[str, FileFacts]
+    context: int = 0
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -80,9 +82,10 @@ class Manifest:
                 "Install the jaxrec that wrote it, or export the artifact again."
             )
         names = {f.name for f in fields(cls)}
-        if names != set(found):
+        needed = {f.name for f in fields(cls) if f.default is MISSING}  # later fields, artifacts of before have not
+        if not needed <= set(found) <= names:
             raise DataError(
-                f"{where}: fields missing {sorted(names - set(found))}, unknown {sorted(set(found) - names)}"
+                f"{where}: fields missing {sorted(needed - set(found))}, unknown {sorted(set(found) - names)}"
             )
         try:
             files = {name: FileFacts(**facts) for name, facts in found["files"].items()}

@@ -74,7 +74,7 @@ def leave_one_out(
     weight_of.pop(-1, None)
     past = np.array(list(weight_of), np.int32)[:last]
     batch = power_of_two(len(past) + 2)
-    fields = {name: np.repeat(values, batch, axis=0) for name, values in query._asdict().items()}
+    fields = {name: np.repeat(values, batch, axis=0) for name, values in query.named().items()}
     for place, row in enumerate(past, start=1):
         kept = np.flatnonzero((history != row) & (history >= 0))
         for name, empty in (("history", -1), ("weights", 0), ("ages", 0)):

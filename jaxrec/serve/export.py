@@ -82,6 +82,7 @@ def export(
         user_text=user_text if user_text_vectors is None else user_text_vectors.shape[1],
         item_text=item_text,
         item_features=dataset.catalog.features.values.shape[1],
+        context=dataset.contexts.width,
     )
     functions, max_items, any_history = lowered(ranker, shared, rows, sizes)
     arrays = {"shared": shared, "items": rows}
@@ -125,6 +126,8 @@ def export(
         "metrics.json": _json(metrics or {}),
         "README.md": model_card(card or Card(), manifest, metrics or {}, events=int(popularity.sum())),
     }
+    if sizes.context:
+        texts["context.json"] = _json(dataset.contexts.to_json())
     if encoder is not None:
         texts["tokenizer.json"] = encoder.tokenizer.to_json()
 

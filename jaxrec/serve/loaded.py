@@ -3,7 +3,7 @@
 import datetime
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxrec.data.context import Contexts
 from jaxrec.data.features import FeatureEncoder, Tags
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import QueryArrays, gather_queries
@@ -90,13 +91,24 @@ class Loaded:
         return cls(files, functions, _on_device(files.listed("shared.safetensors")), items, catalog, users)
 
     def query(
-        self, histories: Histories, rows: np.ndarray, at: int, features: np.ndarray, text: np.ndarray
+        self,
+        histories: Histories,
+        rows: np.ndarray,
+        at: int,
+        features: np.ndarray,
+        text: np.ndarray,
+        context: Mapping[str, str] | None = None,
     ) -> QueryArrays:
-        """The query of histories' users `rows` (-1 for padding); features, text: float32 [histories' users, width]."""
+        """The query of histories' users `rows` (-1 for padding); features, text: float32 [histories' users, width].
+        context: what all ask from, by column; the hour and the weekday are those of `at` unless it names them. Raises
+        UserError for context that is not read."""
+        where = self.contexts.of(context or {}, at) if self.manifest.context or context else None
+        if where is not None:
+            where = np.repeat(where, histories.num_users, axis=0)
         length = self.manifest.history_length
         if self.manifest.any_history:
             length = min(length, width_of(int(histories.lengths.max(initial=0))))
-        return gather_queries(histories, rows, length, at, features, text)
+        return gather_queries(histories, rows, length, at, features, text, where)
 
     def seen(self, histories: Histories, rows: np.ndarray) -> np.ndarray:
         """All item rows of histories' users `rows`, int32 [n, width], -1 for padding."""
@@ -112,26 +124,26 @@ class Loaded:
 
     def rank(self, query: QueryArrays, seen: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(scores float32, item rows int32), both [batch, k_max], best first; row -1 where fewer are allowed."""
-        best = self.functions["recommend"](self.shared, self.items, query._asdict(), seen, allowed)
+        best = self.functions["recommend"](self.shared, self.items, query.named(), seen, allowed)
         return np.asarray(best["scores"]), np.asarray(best["rows"])
 
     def score_rows(self, query: QueryArrays, rows: np.ndarray) -> np.ndarray:
         """Scores float32 [batch, r] of the item rows int32 [r]."""
-        return np.asarray(self.functions["score_rows"](self.shared, self.items, query._asdict(), rows))
+        return np.asarray(self.functions["score_rows"](self.shared, self.items, query.named(), rows))
 
     def sources(self, query: QueryArrays, rows: np.ndarray) -> dict[str, np.ndarray]:
         """What the scores of one asker come from, float32 [r] by source; {} for a ranker whose score is no sum."""
         if "score_by_source" not in self.functions:
             return {}
         padded = np.resize(rows, power_of_two(len(rows))).astype(np.int32)
-        found = self.functions["score_by_source"](self.shared, self.items, query._asdict(), padded)
+        found = self.functions["score_by_source"](self.shared, self.items, query.named(), padded)
         return {source: np.asarray(part)[0, : len(rows)] for source, part in found.items()}
 
     def user_vector(self, query: QueryArrays) -> np.ndarray | None:
         """Profile vector of one asker, float32 [dim]; None for a ranker without them."""
         if "user_profile" not in self.functions:
             return None
-        return np.asarray(self.functions["user_profile"](self.shared, self.items, query._asdict()), np.float32)[0]
+        return np.asarray(self.functions["user_profile"](self.shared, self.items, query.named()), np.float32)[0]
 
     @cached_property
     def item_vectors(self) -> np.ndarray | None:
@@ -172,6 +184,13 @@ class Loaded:
     @cached_property
     def user_features(self) -> FeatureEncoder:
         return self._features("user_features.json")
+
+    @cached_property
+    def contexts(self) -> Contexts:
+        """What is read of where a request comes from."""
+        if not self.manifest.context:
+            return Contexts()
+        return Contexts.from_json(json.loads(self.files.unchanged("context.json").read_text(encoding="utf-8")))
 
     @cached_property
     def average_user(self) -> np.ndarray:

@@ -44,6 +44,7 @@ class Sizes(NamedTuple):
     user_text: int
     item_text: int | None
     item_features: int
+    context: int = 0
 
 
 class Lowered(NamedTuple):
@@ -58,7 +59,8 @@ class Lowered(NamedTuple):
 
 
 def lowered(ranker: Ranker, shared: Mapping, items: Mapping, sizes: Sizes) -> Lowered:
-    """The ranker's functions. All arrays are arguments, as flat dicts of named arrays; a query is a dict of its fields.
+    """The ranker's functions. All arrays are arguments, as flat dicts of named arrays; a query is a dict of its fields,
+    context among them where some is read.
 
     b askers, n items (at least k_max), h events, s seen rows and r asked rows are symbolic:
     recommend(shared, items, query, seen int32 [b, s], allowed bool [n]) -> {scores [b, k_max], rows [b, k_max]}
@@ -126,6 +128,8 @@ def _lower_all(
             "features": Shape((size["b"], sizes.user_features), np.float32),
             "text": Shape((size["b"], sizes.user_text), np.float32),
         }
+        if sizes.context:
+            query["context"] = Shape((size["b"], sizes.context), np.float32)
         blocks = of_items(size["n"])
         return kept, blocks, query, size
 

@@ -70,6 +70,7 @@ class Recommender:
         exclude_seen: bool = True,
         features: Mapping[str, Any] | None = None,
         text: str | None = None,
+        context: Mapping[str, str] | None = None,
         explain: bool = True,
         at: int | None = None,
     ) -> list[Recommendation]:
@@ -78,8 +79,9 @@ class Recommender:
         user: an id of the artifact's users. history: item ids, oldest first, each alone or as (id, weight) or
         (id, weight, UTC seconds); with `user` they follow the stored events. Unknown item ids are ignored, and named in
         an ArtifactWarning. candidates: rank only these. exclude: never these. features: raw user features by column.
-        text: the asker's own words, empty for none. at: UTC seconds of the asking, by default the artifact's newest
-        event.
+        text: the asker's own words, empty for none. context: where the request comes from, such as {"device": "tv"},
+        where the artifact reads it; the hour and the weekday are those of `at` unless they are named. at: UTC seconds
+        of the asking, by default the artifact's newest event.
         Raises UserError for an unknown user, for an asker of whom nothing is known, for a k above the artifact's k_max,
         and for words where it reads none.
         """
@@ -92,9 +94,11 @@ class Recommender:
             exclude_seen=exclude_seen,
             features=features,
             text=text,
+            context=context,
             at=at,
         )
-        told = user is not None or says_anything(text) or any(v is not None for v in (features or {}).values())
+        given = any(v is not None for v in (features or {}).values())
+        told = user is not None or says_anything(text) or given or bool(context)
         if not told and not asked.known:
             raise UserError(self._nothing_known(history))
         scores, rows = self.loaded.rank(*asked)
@@ -111,12 +115,13 @@ class Recommender:
         exclude_seen: bool = True,
         features: Mapping[str, Any] | None = None,
         text: str | None = None,
+        context: Mapping[str, str] | None = None,
         at: int | None = None,
     ) -> Asked:
         """The question of one asker as arrays; options and errors as of `recommend`, but nobody need be known."""
         at = self.manifest.asked_at if at is None else at
         mine, one = self._events(user, history, at), np.zeros(1, np.int64)
-        query = self.loaded.query(mine, one, at, *self._about(user, features, text))
+        query = self.loaded.query(mine, one, at, *self._about(user, features, text), context)
         never = known_rows(self.loaded.catalog.ids, exclude, "exclude")[0] if len(exclude) else np.zeros(0, np.int32)
         had = mine.item_rows if exclude_seen else mine.item_rows[:0]
         return Asked(query, padded_row(np.concatenate([had, never])), self._allowed(candidates))

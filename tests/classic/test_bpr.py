@@ -33,7 +33,7 @@ LOG = log_of(HAS)
 
 def scores_of(ranker, log=LOG):
     query = gather_queries(Histories.of(log, USERS), np.arange(USERS), ranker.history_length, 0)
-    return np.asarray(score_all(ranker, ranker.arrays, Query(*map(jnp.asarray, query))))
+    return np.asarray(score_all(ranker, ranker.arrays, Query(*jax.tree.map(jnp.asarray, query))))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ X[LOG.user_rows, LOG.item_rows] = 1
 
 def scores_of(ranker, log=LOG):
     histories = Histories.of(log, USERS)
-    query = Query(*map(jnp.asarray, gather_queries(histories, np.arange(USERS), ranker.history_length, 0)))
+    query = Query(*jax.tree.map(jnp.asarray, gather_queries(histories, np.arange(USERS), ranker.history_length, 0)))
     return np.asarray(score_all(ranker, ranker.arrays, query))
 
 
@@ -178,7 +179,7 @@ def test_a_new_item_scores_as_if_it_had_been_in_the_catalog(monkeypatch, small):
     grown = {name: jnp.concatenate([leaf, twin[name]], item_axis(name)) for name, leaf in ranker.arrays.items.items()}
     arrays = ranker.arrays._replace(items=grown)
     assert num_items(arrays) == ITEMS + 2
-    query = Query(*map(jnp.asarray, gather_queries(Histories.of(LOG, USERS), np.arange(USERS), 64, 0)))
+    query = Query(*jax.tree.map(jnp.asarray, gather_queries(Histories.of(LOG, USERS), np.arange(USERS), 64, 0)))
     scores = np.asarray(score_all(ranker, arrays, query))
     np.testing.assert_allclose(scores[:, :ITEMS], scores_of(ranker), atol=1e-6)
     # the new copy of item 0 has item 0 itself among its neighbours, and weighs it most
@@ -221,7 +222,7 @@ def test_two_tastes_are_found(kind):
     vectors = np.eye(2)[np.arange(20) % 2] + draw.normal(0, 0.1, (20, 2))
     data = SimpleNamespace(num_users=40, num_items=20)
     ranker = kind.fit(TrainingData(data, log, vectors))
-    query = Query(*map(jnp.asarray, gather_queries(Histories.of(log, 40), np.arange(40), 16, 0)))
+    query = Query(*jax.tree.map(jnp.asarray, gather_queries(Histories.of(log, 40), np.arange(40), 16, 0)))
     scores = np.array(score_all(ranker, ranker.arrays, query))
     scores[log.user_rows, log.item_rows] = -np.inf
     np.testing.assert_array_equal(scores.argmax(1), np.arange(40) // 2 % 10 * 2 + np.arange(40) % 2)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def data():
 
 def query(data, ranker):
     histories = Histories.of(data.train, data.dataset.num_users)
-    return Query(*map(jnp.asarray, gather_queries(histories, np.arange(USERS), ranker.history_length, 0)))
+    return Query(*jax.tree.map(jnp.asarray, gather_queries(histories, np.arange(USERS), ranker.history_length, 0)))
 
 
 def held(data):

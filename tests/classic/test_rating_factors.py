@@ -52,7 +52,7 @@ LOG = log_of(SEEN)
 def predictions(ranker, data, log=LOG, features=None):
     histories = Histories.of(log, USERS)
     query = gather_queries(histories, np.arange(USERS), ranker.history_length, 0, features)
-    return np.asarray(score_all(ranker, ranker.arrays, Query(*map(jnp.asarray, query))))
+    return np.asarray(score_all(ranker, ranker.arrays, Query(*jax.tree.map(jnp.asarray, query))))
 
 
 def numpy_side(log, ours, theirs, rows, mean, covariance, expected, precision, noise, center):

@@ -116,7 +116,9 @@ def test_cores_are_taken_again_and_again():
 
 
 @pytest.mark.parametrize(
-    "bad, said", [(100, "before 1990 or in the future"), (int(time.time()) + 10**7, "in the future")]
+    "bad, said",
+    [(100, "before 1990 or in the future"), (int(time.time()) + 10**7, "in the future")],
+    ids=["early", "future"],  # not the time, by which two processes would collect different tests
 )
 def test_impossible_times_are_refused_with_value_range_and_options(bad, said):
     log = tables("abc", "xyz", timestamp=[T, bad, T + 1])

@@ -26,7 +26,7 @@ def test_a_query_holds_the_latest_events_oldest_first_and_padding_at_the_end():
     np.testing.assert_array_equal(query.weights, [[3, 2], [4, 0], [0, 0], [0, 0]])
     np.testing.assert_array_equal(query.ages, [[3, 2], [2, 0], [0, 0], [0, 0]])
     assert query.features.shape == query.text.shape == (4, 0)
-    assert [leaf.dtype for leaf in query] == [np.int32] + [np.float32] * 4
+    assert [leaf.dtype for leaf in query.named().values()] == [np.int32] + [np.float32] * 4
 
 
 def test_nobody_has_no_features_and_no_text():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrec.classic.popularity import PopularityRanker
+from jaxrec.data.context import Contexts
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import DataError, DivergedError
@@ -30,6 +31,7 @@ def dataset(users, items):
         user_map=range(users),
         item_map=range(items),
         catalog=None,
+        contexts=Contexts(),
     )
 
 

@@ -67,7 +67,7 @@ def test_every_block_size_gives_the_same_ranking_ties_included(item_block, k):
 
 def test_blocks_agree_with_rank_in_scores_and_rows():
     ranker, histories, _ = make()
-    query = Query(*map(jnp.asarray, gather_queries(histories, np.arange(8), 64, 0)))
+    query = Query(*jax.tree.map(jnp.asarray, gather_queries(histories, np.arange(8), 64, 0)))
     allowed = jnp.ones(ITEMS, bool)
     whole = rank(ranker, ranker.arrays, query, query.history, allowed, k=5)
     parts = rank_in_blocks(ranker, ranker.arrays, query, query.history, allowed, k=5, item_block=6)

@@ -1,7 +1,9 @@
 """Reasons are what the score really loses."""
 
 import json
+from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import planted
@@ -20,7 +22,7 @@ def score_of(ranker, data, events, item, text=None):
         history[0, place], weights[0, place] = int(name[1:]), weight
     features = data.users.features.encoder.encode(data_row())
     said = np.zeros((1, planted.TEXT), np.float32) if text is None else text
-    query = Query(*map(jnp.asarray, (history, weights, np.zeros_like(weights), features, said)))
+    query = Query(*jax.tree.map(jnp.asarray, (history, weights, np.zeros_like(weights), features, said)))
     return float(score_all(ranker, ranker.arrays, query)[0, int(item[1:])])
 
 
@@ -68,7 +70,7 @@ def test_words_are_a_reason(ranker, data, recommender):
 
 def test_nothing_known_nothing_claimed(recommender):
     answer = recommender.recommend(features={"age": 30}, k=1)[0]
-    assert answer.reason == Reason("No single past item moved its score.")
+    assert replace(answer.reason, sources={}) == Reason("No single past item moved its score.")
     assert recommender.recommend("u1", k=1, explain=False)[0].reason is None
 
 

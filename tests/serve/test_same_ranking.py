@@ -24,7 +24,7 @@ def ranked(ranker, data, user_rows, *, k=K, allowed=None, at=None, leave_out_see
     query = gather_queries(histories, user_rows, ranker.history_length, at, data.users.features.values, text)
     seen = gather_queries(histories, user_rows, 64 if leave_out_seen else 0, at).history
     allowed = np.ones(data.num_items, bool) if allowed is None else allowed
-    return rank(ranker, ranker.arrays, Query(*map(jnp.asarray, query)), seen, jnp.asarray(allowed), k=k)
+    return rank(ranker, ranker.arrays, Query(*jax.tree.map(jnp.asarray, query)), seen, jnp.asarray(allowed), k=k)
 
 
 def as_lists(table: pa.Table) -> dict[str, list[str]]:

@@ -62,11 +62,19 @@ def asked_of(
         [event for event in history if event[0] not in against],
         features=asker.features,
         text=asker.text or None,
+        context=_context(live, asker, now),
         at=live.clock(now),
         **options,
     )
     own = asked.query.history[0]
     return asked, {i: w for i, w in against.items() if i not in strange}, own[own >= 0], [*unknown, *strange]
+
+
+def _context(live: Live, asker: Asker, now: int) -> dict[str, str]:
+    """What the request says of where it comes from, and the hour and the weekday of now where they are read: the clock
+    of the data, which ages are counted by, says nothing of them."""
+    read, by_time = live.recommender.loaded.contexts, live.recommender.loaded.contexts.by_time(now)
+    return {c.name: by_time[c.name] for c in read.columns if c.name in by_time} | asker.context
 
 
 def _history(
@@ -117,7 +125,7 @@ def plan_of(
     dislikes = None
     if len(no_rows):
         dislikes = live.recommender.asked(history=list(against.items()), at=live.clock(now))
-    known = asked.known or bool(request.features) or bool(request.text)
+    known = asked.known or bool(request.features) or bool(request.text) or bool(request.context)
     if request.user is not None and not len(own):
         notes.append("nothing is known of this user yet")
     if asked.seen.shape[1] > WIDTHS[-1]:  # wider than any program is compiled for: left out by the mask
@@ -279,6 +287,8 @@ def explained(
         "text": asked.query._replace(text=np.zeros_like(asked.query.text)),
         "features": asked.query._replace(features=np.zeros_like(asked.query.features)),
     }
+    if asked.query.context is not None:
+        without["context"] = asked.query._replace(context=np.zeros_like(asked.query.context))
     falls = {name: scores - live.scores_of(asked._replace(query=query), rows) for name, query in without.items()}
     found = []
     for place, item in enumerate(live.recommender.listed(rows, scores, reasons)):

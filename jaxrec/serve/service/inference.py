@@ -11,17 +11,22 @@ from jaxrec.serve.service.live import BATCHES, WIDTHS, Live
 from jaxrec.serve.service.wire import Infer, Tensor
 
 INPUTS = {"history": np.int32, "weights": np.float32, "ages": np.float32, "features": np.float32, "text": np.float32}
+OF_ASKER = ("features", "text", "context")  # one row an asker, whatever the history
 TYPES = {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32, "FP64": np.float64, "BOOL": np.bool_}
+
+
+def _inputs(live: Live) -> dict[str, type]:
+    return INPUTS | ({"context": np.float32} if live.recommender.manifest.context else {})
 
 
 def metadata(live: Live) -> dict[str, Any]:
     """Of the model: its inputs and outputs; -1 for a size that is free."""
     m = live.recommender.manifest
-    wide = {"features": m.user_features, "text": m.user_text}
+    wide = {"features": m.user_features, "text": m.user_text, "context": m.context}
     named = {np.int32: "INT32", np.float32: "FP32"}
     inputs = [
         {"name": n, "datatype": named[kind], "shape": [-1, wide.get(n, -1)], "parameters": {"optional": n != "history"}}
-        for n, kind in INPUTS.items()
+        for n, kind in _inputs(live).items()
     ]
     outputs = [{"name": "scores", "datatype": "FP32", "shape": [-1, m.k_max]}]
     outputs.append({"name": "rows", "datatype": "INT32", "shape": [-1, m.k_max]})
@@ -37,9 +42,9 @@ def metadata(live: Live) -> dict[str, Any]:
 def arrays_of(live: Live, request: Infer) -> tuple[QueryArrays, np.ndarray, np.ndarray, int]:
     """(query, seen, allowed, askers): item rows in, as the exported function reads them; what is in the history is
     seen. Raises UserError for tensors that do not fit."""
-    names = [tensor.name for tensor in request.inputs]
-    if set(names) - set(INPUTS) or "history" not in names:  # before a name stands in a message
-        raise UserError(f"inputs: history is needed, beside it may stand {', '.join(list(INPUTS)[1:])}; no others")
+    names, inputs = [tensor.name for tensor in request.inputs], _inputs(live)
+    if set(names) - set(inputs) or "history" not in names:  # before a name stands in a message
+        raise UserError(f"inputs: history is needed, beside it may stand {', '.join(list(inputs)[1:])}; no others")
     if len(set(names)) < len(names):
         raise UserError("inputs: a name stands twice")
     given = {tensor.name: _array(tensor) for tensor in request.inputs}
@@ -52,14 +57,15 @@ def arrays_of(live: Live, request: Infer) -> tuple[QueryArrays, np.ndarray, np.n
     size = next(size for size in BATCHES if size >= askers)
     width = width_of(history.shape[1])
     length = min(manifest.history_length, width) if manifest.any_history else manifest.history_length
-    widths = dict.fromkeys(INPUTS, length) | {"features": manifest.user_features, "text": manifest.user_text}
+    widths = dict.fromkeys(inputs, length)
+    widths |= {"features": manifest.user_features, "text": manifest.user_text, "context": manifest.context}
     found = {}
-    for name, kind in INPUTS.items():
+    for name, kind in inputs.items():
         found[name] = np.full((size, widths[name]), -1 if name == "history" else 0, kind)
         if name == "weights" and name not in given:
             given[name] = np.where(history >= 0, manifest.default_weight, 0.0)
         if name in given:
-            exact = name in ("features", "text")
+            exact = name in OF_ASKER
             rows = given[name]
             if rows.shape != (askers, widths[name] if exact else history.shape[1]):
                 raise UserError(f"{name}: its shape does not go with that of history, see the model's metadata")

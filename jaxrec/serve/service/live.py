@@ -103,6 +103,7 @@ class Live:
             "some_users": [] if users is None else users.ids.ids.slice(0, 50).to_pylist(),
             "tags": list(self.catalog.tags.names),
             "features": list(self.feature_names),
+            "context": {column.name: list(column.values) for column in self.recommender.loaded.contexts.columns},
             "sentences": self.texts is not None,
             "new_items": "embed_items" in self.recommender.loaded.functions,
             "k_max": manifest.k_max,
@@ -189,7 +190,7 @@ class Live:
             name: _stacked([getattr(one.query, name) for one in asked], size, missing, length)
             for name, missing in (("history", -1), ("weights", 0), ("ages", 0))
         }
-        for name in ("features", "text"):
+        for name in ("features", "text", *(["context"] if manifest.context else [])):
             rows = [getattr(one.query, name) for one in asked]
             fields[name] = _stacked(rows, size, 0, rows[0].shape[1])
         return QueryArrays(**fields), _stacked([one.seen for one in asked], size, -1, width)

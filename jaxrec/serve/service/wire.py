@@ -47,6 +47,10 @@ class Asker(Strict):
     history: Annotated[list[Id | Past], Field(max_length=HISTORY, description="oldest first")] = []
     dislikes: Annotated[list[Id], Field(max_length=HISTORY)] = []
     features: Annotated[dict[Id, Value], Field(max_length=100)] | None = None
+    context: Annotated[
+        dict[Id, Annotated[str, Field(max_length=256)]],
+        Field(max_length=20, description="where the request comes from; the hour and the weekday are those of now"),
+    ] = {}
     text: Annotated[str, Field(max_length=2_000, description="the asker's own words, as the model was trained")] = ""
 
 

@@ -1,0 +1,160 @@
+"""Where a request comes from: read from the log, learned, judged, exported and asked for."""
+
+import csv
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fastapi.testclient import TestClient
+
+from jaxrec.classic.context import ContextLift
+from jaxrec.classic.ease import Ease
+from jaxrec.cli import main
+from jaxrec.data.context import Contexts
+from jaxrec.data.dataset import index_ids
+from jaxrec.data.holdout import LeaveLastOut
+from jaxrec.data.interactions import Histories
+from jaxrec.data.tables import Tables
+from jaxrec.data.training import TrainingData
+from jaxrec.errors import DataError, UserError
+from jaxrec.evaluate.evaluator import evaluate
+from jaxrec.hybrid.hybrid import Hybrid
+from jaxrec.serve.export import export
+from jaxrec.serve.recommender import Recommender
+from jaxrec.serve.service.app import make_app
+from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.meters import Meters
+from jaxrec.serve.service.service import Service
+
+ITEMS, USERS, EVENTS = 40, 120, 14
+MONDAY_NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
+
+
+def rows():
+    """Everybody takes even items on the phone and odd ones on the television."""
+    draw = np.random.default_rng(0)
+    for user in range(USERS):
+        for place, number in enumerate(draw.permutation(ITEMS // 2)[:EVENTS]):
+            device = ("phone", "tv")[draw.integers(2)]
+            item = 2 * number + (device == "tv")
+            yield f"u{user}", f"i{item}", MONDAY_NOON + 3_600 * place, device
+
+
+@pytest.fixture(scope="module")
+def data():
+    users, items, times, devices = zip(*rows(), strict=True)
+    log = {"user_id": users, "item_id": items, "timestamp": times, "device": devices}
+    return index_ids(Tables(pa.table(log), None, None, "planted"), context=("device", "hour"))
+
+
+@pytest.fixture(scope="module")
+def known(data):
+    holdout = LeaveLastOut()(data)
+    return TrainingData(data, holdout.train, holdout=holdout, rule=LeaveLastOut())
+
+
+@pytest.fixture(scope="module")
+def hybrid(known):
+    return Hybrid(parts=(Ease(l2=20.0), ContextLift()), folds=1).fit(known)
+
+
+def called(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert not ended.value.code
+
+
+def device_of(item) -> str:
+    return ("phone", "tv")[int(item.item_id[1:]) % 2]
+
+
+def test_hours_and_weekdays_are_those_of_the_place():
+    log = pa.table({"timestamp": pa.array([MONDAY_NOON, MONDAY_NOON + 86_400 * 6], pa.int64())})
+    contexts = Contexts.fit(log, ("hour", "weekday"), utc_offset=-13.0)
+    assert contexts.codes(log).tolist() == [[23, 6], [23, 5]]
+    assert contexts.by_time(MONDAY_NOON) == {"hour": "23", "weekday": "Sunday"}
+    assert Contexts.from_json(json.loads(json.dumps(contexts.to_json()))) == contexts
+
+
+def test_a_column_that_is_not_there_is_named():
+    log = pa.table({"user_id": ["a"], "item_id": ["b"], "place": ["home"]})
+    with pytest.raises(DataError, match="no column 'device'; it could be place$"):
+        Contexts.fit(log, ("device",))
+
+
+def test_the_lift_is_that_of_its_formula(data, known):
+    ranker = ContextLift(prior=5.0).fit(known)
+    device, row = data.contexts.columns[0], data.item_map.rows(["i3"])[0]
+    mine = known.train.item_rows == row
+    tv = known.train.context[:, 0] == device.values.index("tv")
+    share = tv.mean()
+    expected = np.log((mine[tv].sum() + 5 * share) / (mine.sum() + 5) / share)
+    assert ranker.arrays.items["lift"][row, device.values.index("tv")] == pytest.approx(expected, abs=1e-5)
+
+
+def test_data_without_context_is_refused(known):
+    plain = replace(known, dataset=replace(known.dataset, contexts=Contexts()))
+    with pytest.raises(UserError, match="cleaning.context"):
+        ContextLift().fit(plain)
+
+
+def test_the_blend_with_context_finds_what_the_one_without_cannot(data, known, hybrid):
+    alone = Hybrid(parts=(Ease(l2=20.0),), folds=1).fit(known)
+    ours, without = (evaluate(r, data, known.holdout, "test", ks=(10,))["ndcg@10"] for r in (hybrid, alone))
+    assert ours > 1.2 * without
+
+
+@pytest.fixture(scope="module")
+def artifact(data, known, hybrid, tmp_path_factory):
+    path = tmp_path_factory.mktemp("context") / "artifact"
+    export(hybrid, data, path, histories=Histories.of(known.train, data.num_users))
+    return path
+
+
+def test_the_artifact_answers_by_where_it_is_asked_from(artifact):
+    recommender = Recommender.load(artifact)
+    for device in ("phone", "tv"):
+        found = recommender.recommend("u1", k=8, context={"device": device})
+        assert [device_of(item) for item in found].count(device) >= 7
+        assert found[0].reason.sources["context"] > 0
+    with pytest.raises(UserError, match="reads no 'place'"):
+        recommender.recommend("u1", context={"place": "home"})
+
+
+def test_the_service_takes_context_and_knows_the_hour(artifact, tmp_path):
+    service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
+    with TestClient(make_app(service)) as client:
+        assert set(client.get("/v1/model").json()["context"]) == {"device", "hour"}
+        for user in ({"user": "u1"}, {"history": ["i1"]}, {}):
+            body = {**user, "k": 8, "context": {"device": "tv"}, "explain": True}
+            answer = client.post("/v1/recommend", json=body).json()
+            assert sum(int(item["item_id"][1:]) % 2 for item in answer["items"]) >= 7, user
+        found = client.post("/v1/explain", json={"user": "u1", "items": ["i1"], "context": {"device": "tv"}}).json()
+        assert found["items"][0]["falls_without"]["context"] > 0
+        odd = client.post("/v1/recommend", json={"user": "u1", "context": {"place": "home"}})
+        assert odd.status_code == 400 and "home" not in odd.text
+        inputs = client.get("/v2/models/jaxrec").json()["inputs"]
+        width = next(entry["shape"][1] for entry in inputs if entry["name"] == "context")
+        tensors = [
+            {"name": "history", "shape": [1, 1], "datatype": "INT32", "data": [0]},
+            {"name": "context", "shape": [1, width], "datatype": "FP32", "data": [1.0] + [0.0] * (width - 1)},
+        ]
+        assert client.post("/v2/models/jaxrec/infer", json={"inputs": tensors}).status_code == 200
+
+
+def test_a_job_reads_context_from_a_file(tmp_path, capsys):
+    with open(tmp_path / "log.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user_id", "item_id", "timestamp", "device"])
+        writer.writerows(rows())
+    config = "configs/your_data.py"
+    job = ["train", "--config", config, "--workdir", str(tmp_path / "run"), "--debug", "--set", "holdout=LeaveLastOut"]
+    job += ["--set", f"source.interactions={tmp_path}/log.csv", "--set", "cleaning.context=device,weekday"]
+    called(*job)
+    capsys.readouterr()
+    called("recommend", "--artifact", f"{tmp_path}/run/artifact", "--context", "device=tv", "--k", "6", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert sum(int(item["item_id"][1:]) % 2 for item in found) >= 5
