@@ -17,6 +17,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 
+import jax
 import numpy as np
 import pytest
 
@@ -118,7 +119,8 @@ def test_latency_and_throughput(artifact, tmp_path):
     for askers, items in ((1, HISTORY), (16, HISTORY), (1, 100), (1, 400), (1, 800)):
         histories = [[ids[row] for row in draw.choice(len(ids), items, False, fame)] for _ in range(askers)]
         query, seen, allowed = zip(*(recommender.asked(history=history) for history in histories), strict=True)
-        together = type(query[0])(*map(np.concatenate, zip(*query, strict=True))), np.concatenate(seen), allowed[0]
+        one = jax.tree.map(lambda *rows: np.concatenate(rows), *query)
+        together = one, np.concatenate(seen), allowed[0]
         times = []
         for _ in range(100):
             began = time.perf_counter()

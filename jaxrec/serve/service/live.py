@@ -21,7 +21,7 @@ from jaxrec.serve.rerank import unit
 from jaxrec.serve.service.wire import HISTORY
 
 ROOM = 64  # for items to come, before the programs are compiled again
-BATCHES = (1, 4, 16)  # askers at once, for which programs are compiled
+BATCHES = (1, 4, 8)  # askers at once, for which programs are compiled
 WIDTHS = (16, 64, 256, 1_024, 4_096)  # events, likewise
 MAPPED = 500  # items on the map
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
