@@ -14,6 +14,7 @@ from jaxrec.serve.loaded import power_of_two
 from jaxrec.serve.stored import StoredItems
 
 LAST_ITEMS = 50
+FEW = 16  # items, up to which one program explains
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def leave_one_out(
         weight_of.setdefault(row, weight)
     weight_of.pop(-1, None)
     past = np.array(list(weight_of), np.int32)[:last]
-    batch = power_of_two(len(past) + 2)
+    batch = power_of_two(min(len(history), last) + 2)  # by the width: one program for all histories that share it
     fields = {name: np.repeat(values, batch, axis=0) for name, values in query.named().items()}
     for place, row in enumerate(past, start=1):
         kept = np.flatnonzero((history != row) & (history >= 0))
@@ -82,7 +83,7 @@ def leave_one_out(
             fields[name][place] = empty
             fields[name][place, : len(kept)] = values[kept]
     fields["text"][len(past) + 1] = 0
-    padded = np.resize(rows, power_of_two(len(rows))).astype(np.int32)
+    padded = np.resize(rows, power_of_two(len(rows), FEW)).astype(np.int32)
     scores = np.asarray(score(QueryArrays(**fields), padded), np.float64)[:, : len(rows)]
     falls = scores[0] - scores[1:]
     return Effects(past, np.array(list(weight_of.values()))[:last], scores[0], falls[: len(past)], falls[len(past)])

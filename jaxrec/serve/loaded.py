@@ -135,7 +135,7 @@ class Loaded:
         """What the scores of one asker come from, float32 [r] by source; {} for a ranker whose score is no sum."""
         if "score_by_source" not in self.functions:
             return {}
-        padded = np.resize(rows, power_of_two(len(rows))).astype(np.int32)
+        padded = np.resize(rows, power_of_two(len(rows), 16)).astype(np.int32)
         found = self.functions["score_by_source"](self.shared, self.items, query.named(), padded)
         return {source: np.asarray(part)[0, : len(rows)] for source, part in found.items()}
 

@@ -207,6 +207,7 @@ class Live:
         asked = self.recommender.asked(history=[self.catalog.id(row) for row in some])
         for width in self.widths:
             wide = asked._replace(seen=_stacked([asked.seen], 1, -1, width))
+            self.recommender.why(asked._replace(query=self._padded([asked], 1, width)[0]), some)
             for size in BATCHES:
                 for scores, rows in self.rank([wide] * size):
                     there = rows >= 0
@@ -216,7 +217,6 @@ class Live:
         for size in BATCHES:
             self.costs[size] = min(_seconds(lambda size=size: self.rank([wide] * size)) for _ in range(5))
         self.scores_of(asked, some)
-        self.recommender.why(asked, some)
         if self.texts is not None:
             self.encode("a film")
 
