@@ -36,7 +36,9 @@ function asker() {
   const liked = [...state.said].filter(([, said]) => said === "like").map(([item]) => item);
   const against = [...state.said].filter(([, said]) => said === "not_interested").map(([item]) => item);
   const history = [...state.history.map((item) => item.item_id), ...(user ? [] : liked)];
-  return { ...(user ? { user } : {}), history, dislikes: user ? [] : against };
+  const where = [...at("context").querySelectorAll("select")].filter((select) => select.value);
+  const context = Object.fromEntries(where.map((select) => [select.name, select.value]));
+  return { ...(user ? { user } : {}), history, dislikes: user ? [] : against, context };
 }
 
 async function refresh() {
@@ -172,6 +174,16 @@ function remember(item) {
   at("history").replaceChildren(...entries);
 }
 
+// A choice for each column that the model reads of where a request comes from; untouched, the hour is that of now.
+function offer(columns) {
+  at("context").replaceChildren(...Object.entries(columns).flatMap(([name, values]) => {
+    const label = element("label", name.replace(/^./, (first) => first.toUpperCase()), { htmlFor: `context-${name}` });
+    const select = element("select", undefined, { id: `context-${name}`, name, onchange: refresh });
+    select.append(...["", ...values].map((value) => element("option", value || "not said", { value })));
+    return [label, select];
+  }));
+}
+
 let chosen = -1;
 async function search() {
   const typed = at("find").value.trim();
@@ -273,6 +285,7 @@ async function start() {
     at("model").textContent = `${about.model}: ${about.items.toLocaleString("en")} items, ${about.users.toLocaleString("en")} users`;
     at("users").replaceChildren(...about.some_users.map((user) => element("option", undefined, { value: user })));
     at("sentence").disabled = at("turn").disabled = !about.sentences;
+    offer(about.context);
     other = Boolean(about.other);
     longest = Math.min(10, about.k_max);
     if (other) at("beside").textContent = `Beside ${about.other}`;
