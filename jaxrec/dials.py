@@ -56,7 +56,7 @@ def _effect(
             vectors=vectors[rows],
             tags=tags[rows],
             wanted=wanted[place],
-            popularity=judged.share[rows],
+            popularity=judged.share[rows] * judged.num_known_users,
         )
         lists[place, : len(chosen)] = rows[chosen]
     hits, own = judged.hits(lists, users), judged.item_tags is not None
