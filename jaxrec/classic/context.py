@@ -23,7 +23,9 @@ class ContextRanker:
     reads: ClassVar[str] = CONTEXT
 
     def user(self, arrays: Arrays, query: Query) -> jax.Array:
-        return query.context
+        """float32 [batch, values]; zeros where nothing is said."""
+        nothing = jnp.zeros((query.history.shape[0], arrays.items["lift"].shape[1]), jnp.float32)
+        return nothing if query.context is None else query.context
 
     def score(self, shared: PyTree, items: PyTree, user: jax.Array) -> jax.Array:
         return products(user, items["lift"])

@@ -82,7 +82,7 @@ class Contexts:
         odd = next((name for name in given if name not in names), None)
         if odd is not None:
             read = ", ".join(map(repr, names)) or "none"
-            raise UserError(f"context: this artifact's ranker reads no {odd!r}; what it reads: {read}")
+            raise UserError(f"context: this artifact reads no {odd!r}; what it reads: {read}")
         table = {name: pa.array([str(value)], pa.string()) for name, value in given.items()}
         return self.hot(self.codes(pa.table({**table, "timestamp": pa.array([at], pa.int64())})))
 

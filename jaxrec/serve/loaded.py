@@ -104,7 +104,7 @@ class Loaded:
         UserError for context that is not read."""
         where = self.contexts.of(context or {}, at) if self.manifest.context or context else None
         if where is not None:
-            where = np.repeat(where, histories.num_users, axis=0)
+            where = np.broadcast_to(where, (histories.num_users, where.shape[1]))
         length = self.manifest.history_length
         if self.manifest.any_history:
             length = min(length, width_of(int(histories.lengths.max(initial=0))))

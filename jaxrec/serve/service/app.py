@@ -250,7 +250,7 @@ def _errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(JaxrecError)
     async def impossible(_: Request, error: JaxrecError) -> JSONResponse:
-        known = set(service.live.feature_names) if service.live else set()
+        known = set(service.live.asked_names) if service.live else set()
         return _fault(400, _QUOTED.sub(lambda found: found[0] if found[0][1:-1] in known else "(yours)", str(error)))
 
     @app.exception_handler(Busy)

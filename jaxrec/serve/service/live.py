@@ -92,6 +92,11 @@ class Live:
         encoder = self.recommender.loaded.user_features
         return tuple(column.name for column in (*encoder.numbers, *encoder.categories, *encoder.tags))
 
+    @property
+    def asked_names(self) -> tuple[str, ...]:
+        """Of the features and the context that a request may have: a message may name them."""
+        return (*self.feature_names, *(column.name for column in self.recommender.loaded.contexts.columns))
+
     @cached_property
     def about(self) -> dict[str, Any]:
         """What answers, for people and pages."""
