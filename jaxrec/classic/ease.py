@@ -1,6 +1,6 @@
 """EASE: a linear item to item model in closed form, of the events alone or of the items' content beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, cooccurrence, distinct_pairs, roomy_history_length
 from jaxrec.classic.linear import LinearRanker, check_size, inverse
+from jaxrec.data.cuts import place_in_user
 from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -46,6 +47,9 @@ class Ease:
     content: with F the items' content, one row per feature, adds content |F - F B|^2 (collective EASE: Jeunen et al.,
     RecSys 2020). Text vectors and features are centred, and scaled to a mean square length of one half each (of one
     where there is one of them), so that `content` counts as so many users of each item. New items can then be placed.
+    nearby: with W the runs of `window` consecutive events of a user, one row per run, each begun in the middle of the
+    one before, adds nearby |W - W B|^2 in the same way: items that follow each other say more of each other than those
+    that lie years apart. Without times the order is that of the file.
     half_life, in days: users weigh 2^(-(end of the data - their last event) / half_life); None for all alike.
     tau, base: the events of a history weigh base + exp(-rank / tau) when asked ("EASE-recency"); see
     `interaction_matrix.recency`. max_gigabytes: a catalog that needs more is refused. history_length: None for room
@@ -54,6 +58,8 @@ class Ease:
 
     l2: float = 200.0
     content: float = 0.0
+    nearby: float = 0.0
+    window: int = 20
     half_life: float | None = None
     tau: float | None = None
     base: float = 0.1
@@ -64,13 +70,15 @@ class Ease:
     ranges: ClassVar[Ranges] = {
         "l2": Between(20, 5_000, log=True),
         "content": (0.0, 3.0, 10.0, 30.0, 100.0, 300.0),
+        "nearby": (0.0, 0.1, 0.3, 1.0),
         "half_life": (None, 15.0, 60.0, 250.0),
         **RECENCY,
     }
 
     @property
     def name(self) -> str:
-        return f"EASE{'+content' if self.content else ''}{'' if self.tau is None else '-recency'}"
+        beside = f"{'+content' if self.content else ''}{'+nearby' if self.nearby else ''}"
+        return f"EASE{beside}{'' if self.tau is None else '-recency'}"
 
     @property
     def reads_text(self) -> bool:
@@ -84,6 +92,13 @@ class Ease:
             raise UserError(f"Ease needs l2 above 0, not {self.l2:g}: without it the matrix cannot be inverted")
         weights = None if self.half_life is None else _user_weights(data.train, users, self.half_life)
         both = cooccurrence(distinct_pairs(data.train, items), users, items, user_weights=weights)
+        if self.nearby < 0:
+            raise UserError(f"Ease.nearby={self.nearby:g} is how much runs of events count: 0 or more")
+        if self.nearby:
+            if self.window < 2:
+                raise UserError(f"Ease.window={self.window}: a run is of 2 events or more")
+            runs, in_runs = _runs(data.train, self.window)
+            both = both + self.nearby * cooccurrence(distinct_pairs(in_runs, items), runs, items)
         length = self.history_length or roomy_history_length(data.train)
         if not self.content:
             return LinearRanker(Arrays({}, {BY_HISTORY: _solve(both, self.l2)[0]}), length, self.tau, self.base)
@@ -108,6 +123,16 @@ def _solve(both: jax.Array, l2: jax.Array) -> tuple[jax.Array, jax.Array]:
     eye = jnp.eye(both.shape[0], dtype=both.dtype)
     solver = inverse(both + l2 * eye)
     return jnp.where(eye > 0, 0.0, -solver / jnp.diag(solver)[None, :]), solver
+
+
+def _runs(train: Interactions, window: int) -> tuple[int, Interactions]:
+    """(how many, the events twice over with the run that they lie in as their user): each half of a run is the other
+    half of the next."""
+    log = train.by_time()
+    half = place_in_user(log) // max(window // 2, 1)
+    ids = log.user_rows.astype(np.int64) * (half.max(initial=0) + 2) + half
+    names, runs = np.unique(np.concatenate([ids, ids + 1]), return_inverse=True)
+    return len(names), replace(log.then(log), user_rows=runs.astype(np.int32))
 
 
 def _user_weights(train: Interactions, users: int, half_life: float) -> np.ndarray:

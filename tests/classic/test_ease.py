@@ -73,3 +73,21 @@ def test_users_of_long_ago_weigh_less():
 
 def test_the_name_says_what_is_read():
     assert [Ease(content=1.0).name, Ease(content=1.0, tau=2.0).name] == ["EASE+content", "EASE+content-recency"]
+
+
+def test_runs_of_consecutive_events_count_beside_users():
+    runs = []
+    for user in range(USERS):
+        mine = LOG.user_rows == user
+        items = LOG.item_rows[mine][np.argsort(LOG.timestamps[mine], kind="stable")]
+        for start in range(-2, len(items), 2):  # four at a time, each begun in the middle of the one before
+            run = np.zeros(ITEMS)
+            run[items[max(start, 0) : start + 4]] = 1
+            runs.append(run)
+    runs = np.array(runs)
+    expected = X @ by_hand(X.T @ X + 0.5 * runs.T @ runs, 5.0)[0]
+    found = Ease(l2=5.0, nearby=0.5, window=4).fit(data_with())
+    np.testing.assert_allclose(scores_of(found), expected, atol=5e-5)
+    for odd in ({"nearby": -1.0}, {"nearby": 0.5, "window": 1}):
+        with pytest.raises(UserError):
+            Ease(**odd).fit(data_with())
