@@ -30,14 +30,16 @@ from jaxrec.ranker import Ranker
 
 ENOUGH_USERS = 2_500
 PROBE = 2_048
+EASE = Ease(l2=260.0, nearby=0.3)
+STIFF_EASE = Ease(l2=1_040.0, nearby=0.3)  # for larger data
 PARTS = (
-    Ease(),
-    Ease(tau=4.0, base=0.05),
-    Ease(tau=8.0),
-    Ease(tau=20.0),
-    Ease(l2=800.0),
-    Ease(l2=800.0, tau=8.0),
-    Ease(content=30.0),
+    EASE,
+    replace(EASE, tau=4.0, base=0.05),
+    replace(EASE, tau=8.0),
+    replace(EASE, tau=20.0),
+    STIFF_EASE,
+    replace(STIFF_EASE, tau=8.0),
+    replace(EASE, content=30.0),
     Slim(),
     Slim(tau=8.0),
     ImplicitAls(),
