@@ -1,5 +1,6 @@
 """A client of the service, with the standard library alone."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -88,5 +89,5 @@ class Client:
         except urllib.error.HTTPError as error:
             said = json.load(error).get("error", {}).get("message", error.reason)
             raise UserError(f"{address}: {said} ({error.code})") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter where an answer breaks off
             raise UserError(f"{address} does not answer: {error}") from error

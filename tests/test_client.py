@@ -77,6 +77,20 @@ def test_what_is_wrong_is_said(client):
         Client("http://127.0.0.1:9", timeout=2).recommend("u003")
 
 
+def test_an_answer_that_breaks_off_is_none():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def half() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 36\r\n\r\n")
+
+        threading.Thread(target=half, daemon=True).start()
+        with pytest.raises(UserError, match="does not answer"):
+            Client(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=20).event("u", "i", "view")
+
+
 def test_no_address_beyond_this_machine_without_a_token(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(tmp_path), "--host", "0.0.0.0"],
