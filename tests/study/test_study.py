@@ -62,7 +62,7 @@ def test_every_method_has_the_same_budget(whole):
     assert len(trials_of(workdir, "ease")) == len(trials_of(workdir, "itemneighbours")) == 4
     assert len(trials_of(workdir, "popular")) == 1  # nothing to choose
     first = trials_of(workdir, "ease")[0]
-    assert first.options == {"l2": 200.0, "content": 0.0, "half_life": None, "tau": None, "base": 0.1}
+    assert first.options == {"l2": 200.0, "content": 0.0, "nearby": 0.0, "half_life": None, "tau": None, "base": 0.1}
 
 
 def test_what_is_best_on_validation_is_refitted_and_tested(whole):
