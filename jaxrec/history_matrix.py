@@ -13,6 +13,16 @@ class Held(NamedTuple):
     matrix: jax.Array
     rows: jax.Array
 
+    @classmethod
+    def of(cls, history: jax.Array, matrix: jax.Array) -> "Held":
+        """history: int32 [batch, length], -1 where padded; matrix: a `history_matrix` of it, scaled or not."""
+        count, (batch, length) = matrix.shape[1], history.shape
+        asker, place = jnp.arange(batch)[:, None], jnp.arange(length)[None, :]
+        known = (history >= 0) & (history < count)
+        rows = jnp.where(known, history, count)
+        first = jnp.full((batch, count + 1), length, jnp.int32).at[asker, rows].min(place)
+        return cls(matrix, jnp.where(known & (jnp.take_along_axis(first, rows, axis=1) == place), history, -1))
+
 
 def history_matrix(history: jax.Array, num_items: int, weights: jax.Array | None = None) -> jax.Array:
     """Histories as rows of the matrix: float32 [batch, num_items].
@@ -31,16 +41,6 @@ def recency(history: jax.Array, tau: float, base: float) -> jax.Array:
     latest = (history >= 0).sum(axis=1, keepdims=True) - 1
     rank = latest - jnp.arange(history.shape[1])[None, :]
     return base + jnp.exp(-jnp.maximum(rank, 0) / tau)
-
-
-def held(history: jax.Array, matrix: jax.Array) -> Held:
-    """history: int32 [batch, length], -1 where padded; matrix: a `history_matrix` of it, scaled or not."""
-    count, (batch, length) = matrix.shape[1], history.shape
-    asker, place = jnp.arange(batch)[:, None], jnp.arange(length)[None, :]
-    known = (history >= 0) & (history < count)
-    rows = jnp.where(known, history, count)
-    first = jnp.full((batch, count + 1), length, jnp.int32).at[asker, rows].min(place)
-    return Held(matrix, jnp.where(known & (jnp.take_along_axis(first, rows, axis=1) == place), history, -1))
 
 
 def weighted_history(history: jax.Array, num_items: int, tau: float | None, base: float) -> jax.Array:

@@ -81,8 +81,12 @@ def test_hours_and_weekdays_are_those_of_the_place():
 
 def test_a_column_that_is_not_there_is_named():
     log = pa.table({"user_id": ["a"], "item_id": ["b"], "place": ["home"]})
-    with pytest.raises(DataError, match="no column 'device'; it could be place$"):
-        Contexts.fit(log, ("device",))
+    for name in ("device", "item_id", "hour"):  # the item is what is asked for; there are no times
+        with pytest.raises(DataError, match=f"'{name}' is no column of the log that can be context; .* place$"):
+            Contexts.fit(log, (name,))
+    for offset in (25.0, float("nan")):
+        with pytest.raises(UserError, match="utc_offset"):
+            Contexts.fit(log, ("place",), offset)
 
 
 def test_the_lift_is_that_of_its_formula(data, known):

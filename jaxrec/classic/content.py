@@ -11,7 +11,7 @@ from jaxrec.classic.interaction_matrix import roomy_history_length
 from jaxrec.classic.neighbours import neighbour_arrays, score_by_neighbours
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
-from jaxrec.history_matrix import Held, held, history_matrix
+from jaxrec.history_matrix import Held, history_matrix
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import CONTENT, Arrays, PyTree, Query
 from jaxrec.similarity import all_nearest, nearest
@@ -30,7 +30,7 @@ class ContentRanker:
     reads: ClassVar[str] = CONTENT
 
     def user(self, arrays: Arrays, query: Query) -> Held:
-        return held(query.history, history_matrix(query.history, arrays.shared["vectors"].shape[0]))
+        return Held.of(query.history, history_matrix(query.history, arrays.shared["vectors"].shape[0]))
 
     def score(self, shared: PyTree, items: PyTree, user: Held) -> jax.Array:
         return score_by_neighbours(items, user)

@@ -12,7 +12,7 @@ from jaxrec.classic.interaction_matrix import item_counts, roomy_history_length
 from jaxrec.classic.linear import history_products
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
-from jaxrec.history_matrix import Held, held, history_matrix
+from jaxrec.history_matrix import Held, history_matrix
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import CONTENT, Arrays, PyTree, Query
@@ -40,7 +40,7 @@ class ContentRidgeRanker:
     def user(self, arrays: Arrays, query: Query) -> Held:
         matrix = history_matrix(query.history, arrays.shared["mean"].shape[0])
         damped = matrix / jnp.maximum(matrix.sum(axis=1, keepdims=True), 1.0) ** self.damping
-        return held(query.history, damped)
+        return Held.of(query.history, damped)
 
     def score(self, shared: PyTree, items: PyTree, user: Held) -> jax.Array:
         return history_products(user, items[BY_HISTORY]) + items["bias"][None, :]

@@ -129,7 +129,7 @@ def _runs(train: Interactions, window: int) -> tuple[int, Interactions]:
     """(how many, the events twice over with the run that they lie in as their user): each half of a run is the other
     half of the next."""
     log = train.by_time()
-    half = place_in_user(log) // max(window // 2, 1)
+    half = place_in_user(log) // (window // 2)
     ids = log.user_rows.astype(np.int64) * (half.max(initial=0) + 2) + half
     names, runs = np.unique(np.concatenate([ids, ids + 1]), return_inverse=True)
     return len(names), replace(log.then(log), user_rows=runs.astype(np.int32))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.errors import UserError
-from jaxrec.history_matrix import Held, held, weighted_history
+from jaxrec.history_matrix import Held, weighted_history
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
@@ -46,7 +46,7 @@ class LinearRanker:
 
     def user(self, arrays: Arrays, query: Query) -> Held:
         known = arrays.items[BY_HISTORY].shape[0]
-        return held(query.history, weighted_history(query.history, known, self.tau, self.base))
+        return Held.of(query.history, weighted_history(query.history, known, self.tau, self.base))
 
     def score(self, shared: PyTree, items: PyTree, user: Held) -> jax.Array:
         return history_products(user, items[BY_HISTORY])

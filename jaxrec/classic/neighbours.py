@@ -19,7 +19,7 @@ from jaxrec.classic.interaction_matrix import (
 )
 from jaxrec.classic.linear import history_products
 from jaxrec.data.training import TrainingData
-from jaxrec.history_matrix import Held, held, weighted_history
+from jaxrec.history_matrix import Held, weighted_history
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query
@@ -85,7 +85,7 @@ class NeighbourRanker:
     base: float = 1.0
 
     def user(self, arrays: Arrays, query: Query) -> Held:
-        return held(query.history, weighted_history(query.history, self.num_items, self.tau, self.base))
+        return Held.of(query.history, weighted_history(query.history, self.num_items, self.tau, self.base))
 
     def score(self, shared: PyTree, items: PyTree, user: Held) -> jax.Array:
         return score_by_neighbours(items, user)

@@ -16,6 +16,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 BY_TIME = {HOUR: tuple(map(str, range(24))), WEEKDAY: DAYS}
 MOST = 64  # values of a column, the most frequent; others count as unknown
 THURSDAY = 3  # 1 January 1970
+OWN = ("user_id", "item_id", "weight", "timestamp")  # of every log: the first two are what is asked and answered
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,23 @@ class Contexts:
 
     @classmethod
     def fit(cls, log: pa.Table, names: Sequence[str], utc_offset: float = 0.0) -> "Contexts":
-        """Raises DataError for a column that the log has not, and where there are no times to read hours from."""
-        columns = []
+        """Raises DataError for a column that the log has not or that is no context, and for hours where it has no times;
+        UserError for an offset of more than a day."""
+        if not abs(utc_offset) <= 24:
+            raise UserError(f"cleaning.utc_offset={utc_offset:g} is in hours, from -24 to 24")
+        columns, there = [], [name for name in log.column_names if name not in OWN]
         for name in dict.fromkeys(names):
-            if name in log.column_names:
+            if name in there:
                 counts = pc.value_counts(as_strings(log[name]).drop_null()).to_pylist()
                 frequent = sorted(counts, key=lambda entry: (-entry["counts"], entry["values"]))[:MOST]
                 columns.append(ContextColumn(name, tuple(sorted(entry["values"] for entry in frequent))))
             elif name in BY_TIME and "timestamp" in log.column_names:
                 columns.append(ContextColumn(name, BY_TIME[name]))
             else:
-                there = [n for n in log.column_names if n not in ("user_id", "item_id", "weight", "timestamp")]
-                there += list(BY_TIME) if "timestamp" in log.column_names else []
+                could = [*there, *(BY_TIME if "timestamp" in log.column_names else ())]
                 raise DataError(
-                    f"cleaning.context: the log has no column {name!r}; it could be {', '.join(there) or 'none'}"
+                    f"cleaning.context: {name!r} is no column of the log that can be context; "
+                    f"it could be {', '.join(could) or 'none'}"
                 )
         return cls(tuple(columns), utc_offset)
 

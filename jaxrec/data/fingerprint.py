@@ -18,8 +18,10 @@ def fingerprint(dataset: Dataset, holdout: Holdout) -> str:
     for values in (dataset.catalog.features.values, dataset.users.features.values):
         _add(digest, values)
     for part in (holdout.train, holdout.valid, holdout.test):
-        for column in (part.user_rows, part.item_rows, part.timestamps, part.weights, part.context):
+        for column in (part.user_rows, part.item_rows, part.timestamps, part.weights):
             _add(digest, column)
+        if part.context.shape[1]:
+            _add(digest, part.context)
     return digest.hexdigest()
 
 

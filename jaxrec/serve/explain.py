@@ -10,11 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from jaxrec.data.queries import QueryArrays
-from jaxrec.serve.loaded import power_of_two
+from jaxrec.serve.loaded import power_of_two, repeated_rows
 from jaxrec.serve.stored import StoredItems
 
 LAST_ITEMS = 50
-FEW = 16  # items, up to which one program explains
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,7 @@ def leave_one_out(
             fields[name][place] = empty
             fields[name][place, : len(kept)] = values[kept]
     fields["text"][len(past) + 1] = 0
-    padded = np.resize(rows, power_of_two(len(rows), FEW)).astype(np.int32)
-    scores = np.asarray(score(QueryArrays(**fields), padded), np.float64)[:, : len(rows)]
+    scores = np.asarray(score(QueryArrays(**fields), repeated_rows(rows)), np.float64)[:, : len(rows)]
     falls = scores[0] - scores[1:]
     return Effects(past, np.array(list(weight_of.values()))[:last], scores[0], falls[: len(past)], falls[len(past)])
 

@@ -46,6 +46,11 @@ def padded_row(rows: np.ndarray) -> np.ndarray:
     return np.pad(rows.astype(np.int32), (0, width_of(len(rows)) - len(rows)), constant_values=-1)[None]
 
 
+def repeated_rows(rows: np.ndarray) -> np.ndarray:
+    """Item rows to be scored, int32, repeated up to a power of two of at least 16: up to there one program explains."""
+    return np.resize(rows, power_of_two(len(rows), 16)).astype(np.int32)
+
+
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """shared, items: the ranker's arrays by name, on the device. users: None where the artifact keeps none."""
@@ -135,8 +140,7 @@ class Loaded:
         """What the scores of one asker come from, float32 [r] by source; {} for a ranker whose score is no sum."""
         if "score_by_source" not in self.functions:
             return {}
-        padded = np.resize(rows, power_of_two(len(rows), 16)).astype(np.int32)
-        found = self.functions["score_by_source"](self.shared, self.items, query.named(), padded)
+        found = self.functions["score_by_source"](self.shared, self.items, query.named(), repeated_rows(rows))
         return {source: np.asarray(part)[0, : len(rows)] for source, part in found.items()}
 
     def user_vector(self, query: QueryArrays) -> np.ndarray | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrec.classic import linear
-from jaxrec.history_matrix import held, history_matrix
+from jaxrec.history_matrix import Held, history_matrix
 from jaxrec.item_axis import BY_HISTORY, count_items, map_items, take_items
 
 KNOWN = 40
@@ -19,7 +19,9 @@ def test_few_items_and_many_give_the_same_products(monkeypatch, few, used, asker
     monkeypatch.setattr(linear, "FEW", few)
     draw = np.random.default_rng(used)
     history = np.where(draw.random((askers, 40)) < used / 40, draw.integers(0, KNOWN + 5, (askers, 40)), -1)
-    histories = held(history, history_matrix(history, KNOWN, draw.normal(size=history.shape).astype(np.float32) ** 2))
+    histories = Held.of(
+        history, history_matrix(history, KNOWN, draw.normal(size=history.shape).astype(np.float32) ** 2)
+    )
     matrix = draw.normal(size=(KNOWN, 11)).astype(np.float32)
     found = jax.jit(linear.history_products)(histories, matrix)
     np.testing.assert_allclose(found, np.asarray(histories.matrix, np.float64) @ matrix, atol=1e-4)
@@ -28,7 +30,7 @@ def test_few_items_and_many_give_the_same_products(monkeypatch, few, used, asker
 @pytest.mark.parametrize("count", [1, 10, 20, 21])
 def test_of_few_items_no_other_row_is_read(count):
     history = np.arange(10, 10 + count)[None]
-    histories = held(history, history_matrix(history, KNOWN))
+    histories = Held.of(history, history_matrix(history, KNOWN))
     spoilt = np.full((KNOWN, 4), np.nan, np.float32)
     spoilt[history] = 1
     found = np.asarray(linear.history_products(histories, jnp.asarray(spoilt)))
@@ -37,7 +39,7 @@ def test_of_few_items_no_other_row_is_read(count):
 
 def test_what_stands_twice_is_held_once():
     history = np.array([[3, 1, 3, -1, 7, 1], [0, -1, -1, -1, -1, -1]])
-    histories = held(history, history_matrix(history, 5))
+    histories = Held.of(history, history_matrix(history, 5))
     np.testing.assert_array_equal(histories.rows, [[3, 1, -1, -1, -1, -1], [0, -1, -1, -1, -1, -1]])
 
 

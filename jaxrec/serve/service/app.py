@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
 import jaxrec
@@ -34,15 +34,6 @@ FAULTS = {
     503: {"description": "Too many requests wait, or the service is not ready"},
     504: {"description": "Not answered by the deadline"},
 }
-
-
-class Answer(Response):
-    """JSON from plain values, written once and as they are: they need no check on their way out."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return to_json(content, inf_nan_mode="null")
 
 
 class StrictRequest(Request):
@@ -87,67 +78,68 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
 
 
 def _first_version(service: Service) -> APIRouter:
+    """All answer with a JSONResponse of their own: plain values, which need no check on their way out."""
     v1 = APIRouter(prefix="/v1", route_class=StrictRoute)
 
     @v1.post("/recommend")
-    async def recommend(body: Recommend) -> Answer:
+    async def recommend(body: Recommend) -> JSONResponse:
         """The best items for a user, a history, features or a sentence, in any mix."""
-        return Answer(await service.recommend(body))
+        return JSONResponse(await service.recommend(body))
 
     @v1.post("/explain")
-    async def explain(body: Explain) -> Answer:
+    async def explain(body: Explain) -> JSONResponse:
         """Why these items: by how much each score falls without each past item, the words and the features."""
-        return Answer(await service.explain(body))
+        return JSONResponse(await service.explain(body))
 
     @v1.post("/chat")
-    async def chat(body: Chat) -> Answer:
+    async def chat(body: Chat) -> JSONResponse:
         """A conversation: its wish as a query and filters, items that fit, and a reply that names one of them."""
-        return Answer(await service.chat(body))
+        return JSONResponse(await service.chat(body))
 
     @v1.post("/similar")
-    async def similar(body: Similar) -> Answer:
+    async def similar(body: Similar) -> JSONResponse:
         """The items nearest to one."""
-        return Answer(await service.similar(body))
+        return JSONResponse(await service.similar(body))
 
     @v1.post("/profile")
-    async def profile(body: ProfileOf) -> Answer:
+    async def profile(body: ProfileOf) -> JSONResponse:
         """Weighted tags of a user, a history or an item, with evidence."""
-        return Answer(await service.profile(body))
+        return JSONResponse(await service.profile(body))
 
     @v1.post("/events")
-    async def events(body: Events) -> Answer:
+    async def events(body: Events) -> JSONResponse:
         """Keep what users did. Answered when it is on the disk; the next answer knows it."""
-        return Answer(await service.keep(body.events))
+        return JSONResponse(await service.keep(body.events))
 
     @v1.post("/items")
-    async def items(body: Items) -> Answer:
+    async def items(body: Items) -> JSONResponse:
         """Describe items, so that the next answer ranks them."""
-        return Answer(await service.describe(body.items))
+        return JSONResponse(await service.describe(body.items))
 
     @v1.get("/items")
-    async def search(q: str = "", k: int = 10) -> Answer:
+    async def search(q: str = "", k: int = 10) -> JSONResponse:
         """Items by the beginning of a word of their title."""
-        return Answer({"items": service.live.search(q[:200], max(1, min(k, 50)))})
+        return JSONResponse({"items": service.live.search(q[:200], max(1, min(k, 50)))})
 
     @v1.get("/map")
-    async def item_map() -> Answer:
+    async def item_map() -> JSONResponse:
         """Where the items lie, by their texts or profiles, in two dimensions."""
-        return Answer(service.live.item_map)
+        return JSONResponse(service.live.item_map)
 
     @v1.get("/model")
-    async def model() -> Answer:
+    async def model() -> JSONResponse:
         """What answers."""
-        return Answer(service.live.about | {"other": service.second.version if service.second else None})
+        return JSONResponse(service.live.about | {"other": service.second.version if service.second else None})
 
     @v1.get("/drift")
-    async def drift() -> Answer:
+    async def drift() -> JSONResponse:
         """How far incoming events are from those of training."""
-        return Answer(service.drift())
+        return JSONResponse(service.drift())
 
     @v1.post("/reload")
-    async def reload() -> Answer:
+    async def reload() -> JSONResponse:
         """Load the artifact's directory again; the old one answers until the new one has passed its self-test."""
-        return Answer({"model": await service.reload()})
+        return JSONResponse({"model": await service.reload()})
 
     return v1
 
