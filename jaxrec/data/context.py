@@ -35,7 +35,7 @@ class Contexts:
 
     @classmethod
     def fit(cls, log: pa.Table, names: Sequence[str], utc_offset: float = 0.0) -> "Contexts":
-        """Raises DataError for a column that the log has not or that is no context, and for hours of a log without times;
+        """Raises DataError for a column that the log has not or that is no context, and for hours without times;
         UserError for an offset of more than a day."""
         if not abs(utc_offset) <= 24:
             raise UserError(f"cleaning.utc_offset={utc_offset:g} is in hours, from -24 to 24")
