@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from jaxrec.data.queries import QueryArrays
-from jaxrec.serve.loaded import power_of_two, repeated_rows
+from jaxrec.serve.loaded import by_blocks, power_of_two
 from jaxrec.serve.stored import StoredItems
 
 LAST_ITEMS = 50
@@ -82,7 +82,8 @@ def leave_one_out(
             fields[name][place] = empty
             fields[name][place, : len(kept)] = values[kept]
     fields["text"][len(past) + 1] = 0
-    scores = np.asarray(score(QueryArrays(**fields), repeated_rows(rows)), np.float64)[:, : len(rows)]
+    each = QueryArrays(**fields)
+    scores = by_blocks(lambda block: score(each, block), rows).astype(np.float64)
     falls = scores[0] - scores[1:]
     return Effects(past, np.array(list(weight_of.values()))[:last], scores[0], falls[: len(past)], falls[len(past)])
 

@@ -45,7 +45,9 @@ class Functions:
             )
         path = self.files.unchanged(self.manifest.functions[name])
         try:
-            return jax_export.deserialize(bytearray(path.read_bytes()))
+            exported = jax_export.deserialize(bytearray(path.read_bytes()))
+            exported.mlir_module()  # a newer jax's operations are found out here, not in the middle of an answer
+            return exported
         except Exception as error:  # jax raises several kinds, none of them documented
             raise DataError(
                 f"{path} cannot be read by jax {jax.__version__}; it was exported with jax {self.manifest.jax} on "

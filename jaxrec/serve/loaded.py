@@ -3,7 +3,7 @@
 import datetime
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from jaxrec.serve.stored import StoredItems, StoredUsers
 from jaxrec.serve.tensors import read_tensors
 
 Named = dict[str, Any]
+BLOCK = 16  # items that are explained at once
 MAX_SCORES = 1 << 26  # scores held at once: 256 MB in float32
 
 
@@ -46,9 +47,12 @@ def padded_row(rows: np.ndarray) -> np.ndarray:
     return np.pad(rows.astype(np.int32), (0, width_of(len(rows)) - len(rows)), constant_values=-1)[None]
 
 
-def repeated_rows(rows: np.ndarray) -> np.ndarray:
-    """Item rows to be scored, int32, repeated up to a power of two of at least 16: up to there one program explains."""
-    return np.resize(rows, power_of_two(len(rows), 16)).astype(np.int32)
+def by_blocks(score: Callable[[np.ndarray], Any], rows: np.ndarray) -> Any:
+    """What score(int32 [16]) says of all these item rows: its arrays [..., 16] side by side as [..., r]; one program
+    for any number of rows."""
+    starts = range(0, max(len(rows), 1), BLOCK)
+    blocks = [score(np.resize(rows[start : start + BLOCK], BLOCK).astype(np.int32)) for start in starts]
+    return jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1)[..., : len(rows)], *blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +144,9 @@ class Loaded:
         """What the scores of one asker come from, float32 [r] by source; {} for a ranker whose score is no sum."""
         if "score_by_source" not in self.functions:
             return {}
-        found = self.functions["score_by_source"](self.shared, self.items, query.named(), repeated_rows(rows))
-        return {source: np.asarray(part)[0, : len(rows)] for source, part in found.items()}
+        score = self.functions["score_by_source"]
+        found = by_blocks(lambda block: score(self.shared, self.items, query.named(), block), rows)
+        return {source: part[0] for source, part in found.items()}
 
     def user_vector(self, query: QueryArrays) -> np.ndarray | None:
         """Profile vector of one asker, float32 [dim]; None for a ranker without them."""
@@ -151,10 +156,11 @@ class Loaded:
 
     @cached_property
     def item_vectors(self) -> np.ndarray | None:
-        """Profile vectors of the items, float32 [items, dim]; None for a ranker without them."""
+        """Profile vectors of the catalog, float32 [items, dim]; None for a ranker without them."""
         if "item_profile" not in self.functions:
             return None
-        return np.asarray(self.functions["item_profile"](self.shared, self.items), np.float32)
+        every = np.asarray(self.functions["item_profile"](self.shared, self.items), np.float32)
+        return every[: len(self.catalog)]  # without the room for items to come
 
     @cached_property
     def likely_tags(self) -> LikelyTags | None:

@@ -336,7 +336,6 @@ class Recommender:
         cosine = (
             vectors @ vectors[row] / np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(vectors[row]), 1e-12)
         )
-        cosine = cosine[: len(self.loaded.catalog)]  # no room for items to come
         cosine[row] = -np.inf
         rows = np.argsort(-cosine, kind="stable")[: min(k, len(cosine) - 1)]
         return rows, cosine[rows]

@@ -119,6 +119,15 @@ def test_a_function_without_a_digest_is_refused(copy):
         Recommender.load(copy)
 
 
+def test_operations_of_a_newer_jax_are_refused_when_loading(copy):
+    whole = (copy / "recommend.stablehlo").read_bytes()
+    newer = whole.replace(b"add_v1", b"add_v9")
+    assert newer != whole
+    (copy / "recommend.stablehlo").write_bytes(newer)
+    with pytest.raises(DataError, match=r"cannot be read by jax .*Export again from the checkpoint"):
+        Recommender.load(copy, check=False)
+
+
 READ = ("items.parquet", "users.parquet", "items.safetensors", "shared.safetensors", "recommend.stablehlo")
 READ_LATER = ("encode_text.stablehlo", "tokenizer.json", "encoder.safetensors", "user_features.json")
 

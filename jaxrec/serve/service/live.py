@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxrec.data.queries import QueryArrays
+from jaxrec.data.tokens import BUCKETS
 from jaxrec.errors import UserError
 from jaxrec.serve.asking import Asked
 from jaxrec.serve.loaded import width_of
@@ -135,7 +136,7 @@ class Live:
     def item_map(self) -> dict[str, Any]:
         """The most popular items in the plane of the two largest principal components of their vectors."""
         vectors = self.recommender.loaded.item_vectors
-        vectors = self.vectors if vectors is None else vectors[: len(self.catalog)]
+        vectors = self.vectors if vectors is None else vectors
         rows = np.argsort(-self.catalog.popularity, kind="stable")[:MAPPED]
         centred = vectors[rows] - vectors[rows].mean(axis=0)
         _, directions = np.linalg.eigh(centred.T @ centred)
@@ -206,13 +207,16 @@ class Live:
         return self.recommender.loaded.score_rows(asked.query, np.resize(rows, most).astype(np.int32))[0, : len(rows)]
 
     def warm_up(self) -> None:
-        """Compile the programs of every batch size and width, and those behind sentences, reasons and new items; the
-        self-test of an artifact: raises UserError where answers are not finite or not of the catalog."""
+        """Compile the programs of every batch size and width, and those behind sentences, dislikes and reasons, so that
+        no question waits for any; the self-test of an artifact: raises UserError where answers are not finite or not of
+        the catalog."""
         some = np.arange(min(3, len(self.catalog)))
         asked = self.recommender.asked(history=[self.catalog.id(row) for row in some])
         for width in self.widths:
-            wide = asked._replace(seen=_stacked([asked.seen], 1, -1, width))
-            self.recommender.why(asked._replace(query=self._padded([asked], 1, width)[0]), some)
+            query, seen = self._padded([asked], 1, width)
+            wide = asked._replace(query=query, seen=seen)
+            self.recommender.why(wide, some)
+            self.scores_of(wide, some)
             for size in BATCHES:
                 for scores, rows in self.rank([wide] * size):
                     there = rows >= 0
@@ -221,15 +225,22 @@ class Live:
         wide = asked._replace(seen=_stacked([asked.seen], 1, -1, self.widths[0]))
         for size in BATCHES:
             self.costs[size] = min(_seconds(lambda size=size: self.rank([wide] * size)) for _ in range(5))
-        self.scores_of(asked, some)
         if self.texts is not None:
-            self.encode("a film")
+            for tokens in BUCKETS:
+                self.encode("film " * (tokens - 2))  # and what stands around a text
+        self.looked_up()
+
+    def looked_up(self) -> "Live":
+        """The same, with what questions read of the catalog worked out."""
+        _ = self.everything, self.years, self.tags, self.vectors, self.item_map, self.recommender.loaded.profile_tags
+        return self
 
     def with_items(self, items: dict[str, dict[str, Any]]) -> tuple["Live", list[str]]:
         """(the same with these items, ids of those that were there before). items: columns by id.
 
         A new item is placed by its description. One that is there gets a new title, text and tags, and with them
-        another place in sentences, filters and profiles; what the ranker learned of it stays.
+        another place in sentences, filters and profiles; what the ranker learned of it stays. Where there was no room
+        left, programs are compiled anew, before this returns.
         Raises UserError or DataError for items that cannot be placed.
         """
         known = self.catalog.ids.find(list(items)) >= 0
@@ -243,14 +254,35 @@ class Live:
                 said = [recommender.loaded.catalog.texts[int(row)].as_py() or "" for row in rows]
                 texts[rows] = recommender.loaded.encode_text(said)
         if not fresh:
-            return replace(self, recommender=recommender, texts=texts), there
+            return replace(self, recommender=recommender, texts=texts).looked_up(), there
         recommender = recommender.with_new_items(_table(fresh))
         if texts is not None:
             later = recommender.loaded.catalog.texts.slice(len(texts)).to_pylist()
             texts = np.concatenate([texts, recommender.loaded.encode_text([text or "" for text in later])])
-        if recommender.loaded.room > len(self.everything):
-            recommender = recommender.with_room(ROOM)
-        return replace(self, recommender=recommender, texts=texts), there
+        if recommender.loaded.room == len(self.everything):
+            return replace(self, recommender=recommender, texts=texts).looked_up(), there
+        grown = Live(recommender, texts).with_room(self._step(len(recommender.loaded.catalog)))
+        grown.warm_up()
+        return grown, there
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the room for items to come is running out."""
+        return self.recommender.loaded.room - len(self.catalog) < ROOM // 2
+
+    def roomier(self) -> "Live":
+        """The same with the room that it will have when its own is used up."""
+        return self.with_room(self._step(self.recommender.loaded.room + 1))
+
+    def with_room(self, rows: int) -> "Live":
+        return Live(self.recommender.with_room(rows - len(self.catalog)), self.texts)
+
+    def _step(self, items: int) -> int:
+        """The rows for so many items: an eighth more at a time, so that it is seldom, and known beforehand."""
+        rows = self.recommender.loaded.room
+        while rows < items:
+            rows += max(ROOM, rows // 8)
+        return rows
 
 
 def _seconds(act: Callable[[], Any]) -> float:

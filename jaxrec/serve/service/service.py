@@ -60,6 +60,8 @@ class Service:
     disk: Worker = field(init=False)
     speaker: Worker = field(init=False)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ahead: asyncio.Task | None = None
+    _ahead_of: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         self.device = Worker("device", self._on_device, self.waiting, self.batch)
@@ -211,11 +213,21 @@ class Service:
         if len(described) < len(items):
             raise UserError("items: an item_id stands twice")
         async with self._changing:
-            live, there = await self._call(lambda: self.live.with_items(described))
+            if self._ahead and len(self.live.catalog) + len(described) > self.live.recommender.loaded.room:
+                await asyncio.wait([self._ahead])
+            live, there = await asyncio.to_thread(self.live.with_items, described)  # nobody's answer waits for it
             await self.disk.do(lambda: self.log.describe(described))
             self.live = live
+        self._look_ahead(live)
         added = [item for item in described if item not in there]
         return {"added": added, "changed": there, "items": len(live.catalog)}
+
+    def _look_ahead(self, live: Live) -> None:
+        """Compile what will be needed when the room for items is used up, before it is."""
+        which = live.version, live.recommender.loaded.room
+        if live.crowded and which != self._ahead_of:
+            self._ahead_of = which
+            self._ahead = asyncio.create_task(asyncio.to_thread(lambda: live.roomier().warm_up()))
 
     def drift(self) -> dict[str, Any]:
         """How far the events that came in are from those of training."""

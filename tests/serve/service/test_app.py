@@ -14,6 +14,7 @@ from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.service.app import make_app
 from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.live import ROOM, Live
 from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.service import Service
 
@@ -106,6 +107,8 @@ def test_new_items_are_ranked_in_the_next_call(ask):
     assert "fresh" in ids(ask("recommend", history=["i1", "i2"], k=20, candidates=["fresh", "i20"]))
     assert ask("items", items=[added])["changed"] == ["fresh"]
     assert ask("recommend", sentence="funny comedy", k=20, candidates=["fresh"])["items"][0]["item_id"] == "fresh"
+    ask("items", items=[{"item_id": "plain", "columns": {"title": "Of no kind"}}])
+    assert ask("profile", item="plain")["model"] and ask("profile", user="u0")["tags"]
 
 
 def test_a_known_item_can_be_described_anew(ask):
@@ -121,7 +124,47 @@ def test_explanations_profiles_and_neighbours(ask):
     found = ask("explain", history=["i1", "i14"], items=["i2"])["items"][0]
     assert found["falls_without"]["history"] > 0 and found["reason"]["because"][0]["item_id"] == "i1"
     assert ask("profile", user="u0")["tags"][0]["tag"] in {"Comedy", "Romance"}
-    assert set(ids(ask("similar", item_id="i1", k=5))) <= COMEDIES | {"fresh"}
+    assert set(ids(ask("similar", item_id="i1", k=5))) <= COMEDIES | {"fresh", "plain"}
+
+
+def programs(live) -> dict[str, int]:
+    """How many programs each function has been compiled to."""
+    return {name: function._cache_size() for name, function in live.recommender.loaded.functions.compiled.items()}
+
+
+def test_no_question_waits_for_a_program(service, ask):
+    before = programs(service.live)
+    for count in (1, 16, 17, 70, 300):
+        history = [f"i{number % 24}" for number in range(count)]
+        asker = {"history": history, "k": 20, "exclude_seen": False}
+        ask("recommend", **asker, explain=True)
+        ask("recommend", **asker, dislikes=["i23"])
+        ask("recommend", **asker, sentence="a funny film " * min(count, 70))
+        ask("explain", history=history, items=[f"i{number}" for number in range(20)])
+    for name, known in (("similar", {"item_id": "i1"}), ("profile", {"user": "u1"}), ("profile", {"item": "i1"})):
+        ask(name, **known)
+    assert programs(service.live) == before
+
+
+def test_room_for_items_is_made_before_it_is_needed(artifact):
+    live = Live.load(artifact)
+    live.warm_up()
+
+    def more(live: Live, name: str) -> Live:
+        items = {f"{name}{number}": {"title": "Funny comedy", "genres": ["Comedy"]} for number in range(ROOM - 20)}
+        return live.with_items(items)[0]
+
+    fuller = more(live, "a")
+    assert fuller.crowded and fuller.recommender.loaded.room == live.recommender.loaded.room
+    fuller.roomier().warm_up()
+    before = programs(fuller)
+    grown = more(fuller, "b")
+    asked = grown.recommender.asked(history=["i1", "a0", "b0"])
+    assert (grown.rank([asked])[0][1] < len(grown.catalog)).all()
+    assert len(grown.catalog) > live.recommender.loaded.room and not grown.crowded
+    assert {name: before[name] for name in ("recommend", "score_rows")} == {
+        name: programs(grown)[name] for name in ("recommend", "score_rows")
+    }
 
 
 @pytest.mark.parametrize(
