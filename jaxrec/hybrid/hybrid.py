@@ -31,19 +31,20 @@ from jaxrec.ranker import Ranker
 ENOUGH_USERS = 2_500
 PROBE = 2_048
 EASE = Ease(l2=260.0, nearby=0.3)
-STIFF_EASE = Ease(l2=1_040.0, nearby=0.3)  # for larger data
+NEAR_EASE = Ease(l2=260.0, nearby=1.0, window=10)
 PARTS = (
     EASE,
     replace(EASE, tau=4.0, base=0.05),
     replace(EASE, tau=8.0),
     replace(EASE, tau=20.0),
-    STIFF_EASE,
-    replace(STIFF_EASE, tau=8.0),
+    NEAR_EASE,
     replace(EASE, content=30.0),
     Slim(),
     Slim(tau=8.0),
     ImplicitAls(),
     ImplicitAls(alpha0=0.3, l2=0.01),
+    ImplicitAls(alpha0=1.0),  # near to popularity, for askers whose taste has changed
+    ImplicitAls(dim=128, l2=0.005),  # for larger data
     RandomWalk(),
     ContentRidge(),
     ContentNeighbours(),
@@ -57,9 +58,9 @@ class Hybrid:
     """Many rankers as one: score = sum of weights x standardised scores of the parts + weights x signals of the item.
 
     The weights depend on the asker (how long the history, how long ago) and on whether anybody has the item yet. They
-    are learned by smooth NDCG@10 on inner folds: the training data is cut again by the rule of the holdout (or by
-    `inner`), the parts are fitted on what comes before each cut, and the weights bring what came after it to the top.
-    Then the parts are fitted once more on all of the training data. Parts that the data is not for (no text, a catalog
+    are learned by softmax and smooth NDCG@10 on inner folds: the training data is cut again by the rule of the holdout
+    (or by `inner`), the parts are fitted on what comes before each cut, and the weights bring what came after it to the
+    top. Then the parts are fitted once more on all of the training data. Parts that the data is not for (no text, a catalog
     too large for them) are left out, with a line.
 
     balance: the share that items which nobody has yet make up of what is optimised, the others the rest; None weighs

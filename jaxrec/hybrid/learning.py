@@ -14,11 +14,12 @@ from jaxrec.hybrid.ranker import NEW, Weights
 
 LIST = 10  # the length of list that is optimised
 SOFTNESS = 0.2  # of the comparison of two scores, in standard deviations of a part's scores
-WARM_UP, STEPS, FURTHER = 60, 100, 30  # optimizer steps
+STEPS, FURTHER = 100, 30  # optimizer steps
 RATE = 0.05
 STRENGTHS = (0.3, 3.0, 30.0)  # of regularisation, beside one user, among which held-out users choose
 PARTS_OF_USERS = 4
 USERS_THAT_CHOOSE = 1_000
+PULL = 100.0  # beside one user, of weights for NDCG towards those of the softmax
 BY_STANDING = 10.0  # times as strong for weights that change with the asker: each speaks of fewer users
 
 
@@ -90,13 +91,12 @@ def _likelihood(weights: Weights, lessons: Lessons, balance: float | None) -> ja
 
 @partial(jax.jit, static_argnames="balance")
 def fit(lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None) -> Weights:
-    """Softmax first, whose slopes reach everywhere; then smooth NDCG. counted: float32 [users], 0 leaves a user out.
-    strength: of regularisation, beside one user."""
+    """Weights learned from nothing. counted: float32 [users], 0 leaves a user out. strength: of regularisation, beside
+    one user."""
     parts, signals, about = lessons.parts.shape[-1], lessons.signals.shape[-1], lessons.standing.shape[-1]
     start = jnp.zeros((about, parts)).at[0].set(1.0 / parts)
     weights = Weights(start, jnp.zeros((about, parts)), jnp.zeros((about, signals)))
-    weights = _descended(weights, _likelihood, WARM_UP, lessons, counted, strength, balance)
-    return _descended(weights, _smooth, STEPS, lessons, counted, strength, balance)
+    return _taught(weights, STEPS, lessons, counted, strength, balance)
 
 
 @partial(jax.jit, static_argnames="balance")
@@ -104,23 +104,41 @@ def fit_further(
     weights: Weights, lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None
 ) -> Weights:
     """Weights that were learned from other scores, brought to these by a few steps."""
-    return _descended(weights, _smooth, FURTHER, lessons, counted, strength, balance)
+    return _taught(weights, FURTHER, lessons, counted, strength, balance)
 
 
-def _descended(
+def _taught(
     weights: Weights,
-    of: Callable[[Weights, Lessons, float | None], jax.Array],
     steps: int,
     lessons: Lessons,
     counted: jax.Array,
     strength: jax.Array,
     balance: float | None,
 ) -> Weights:
+    """By softmax first, whose slopes reach everywhere, pulled to nothing; then by smooth NDCG, pulled to what the softmax
+    found: alone it clings to the few items at the top of these users' lists, which are others tomorrow."""
+    nothing = jax.tree.map(jnp.zeros_like, weights)
+    weights = _descended(weights, nothing, _likelihood, steps, lessons, counted, strength, balance)
+    return _descended(weights, weights, _smooth, steps, lessons, counted, PULL, balance)
+
+
+def _descended(
+    weights: Weights,
+    home: Weights,
+    of: Callable[[Weights, Lessons, float | None], jax.Array],
+    steps: int,
+    lessons: Lessons,
+    counted: jax.Array,
+    strength: jax.Array | float,
+    balance: float | None,
+) -> Weights:
+    """home: where the weights are pulled to."""
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
 
     def cost(weights: Weights) -> jax.Array:
         mean = (of(weights, lessons, balance) * counted).sum() / jnp.maximum(counted.sum(), 1.0)
-        size = sum(jnp.square(leaf[0]).sum() + BY_STANDING * jnp.square(leaf[1:]).sum() for leaf in weights)
+        away = jax.tree.map(jnp.subtract, weights, home)
+        size = sum(jnp.square(leaf[0]).sum() + BY_STANDING * jnp.square(leaf[1:]).sum() for leaf in away)
         return strength * size / jnp.maximum(counted.sum(), 1.0) - mean
 
     def step(carry, _):
@@ -136,20 +154,23 @@ judge = jax.jit(ndcg, static_argnames="balance")
 
 
 def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learned:
-    """The weights, at the strength of regularisation that is best for users that they were not learned from.
+    """The weights, at the strongest regularisation that users whom they were not learned from do not tell from the best:
+    it is worse by no more than the standard error (Breiman et al., Classification and Regression Trees, 1984).
 
     balance: None for NDCG as it is; else (1 - balance) NDCG of items that somebody has + balance NDCG of new ones, each
     beside its own ideal list.
     """
     lessons, few = jax.device_put(lessons), jax.device_put(some_users(lessons, USERS_THAT_CHOOSE, seed))
     part = np.arange(len(few.standing)) % PARTS_OF_USERS
-    gains = []
+    found = []
     for strength in STRENGTHS:
         values = np.zeros(len(part))
         for left_out in range(PARTS_OF_USERS):
             weights = fit(few, jnp.asarray(part != left_out, jnp.float32), strength, balance)
             values[part == left_out] = np.asarray(judge(weights, few, balance))[part == left_out]
-        gains.append(values.mean())
-    best = int(np.argmax(gains))
-    weights = fit(lessons, jnp.ones(len(lessons.standing)), STRENGTHS[best], balance)
-    return Learned(weights, STRENGTHS[best], float(gains[best]))
+        found.append(values)
+    gains = np.stack(found)
+    short = gains[gains.mean(axis=1).argmax()] - gains
+    chosen = int(np.flatnonzero(short.mean(axis=1) <= short.std(axis=1) / np.sqrt(len(part)))[-1])
+    weights = fit(lessons, jnp.ones(len(lessons.standing)), STRENGTHS[chosen], balance)
+    return Learned(weights, STRENGTHS[chosen], float(gains[chosen].mean()))

@@ -147,12 +147,14 @@ def _together(users: list[PyTree]) -> tuple[PyTree, PyTree]:
 
 
 def _after(query: Query, found: list[PyTree]) -> Query:
-    """The query, but not before the last part has been asked: where two parts solve equations (such as two iALS) at the
-    same time in one program, XLA's runtime for few CPU cores can wait for itself for ever."""
+    """The query, but not before all of these parts have been asked: where two parts solve equations (such as two iALS)
+    at the same time in one program, XLA's runtime for few CPU cores can wait for itself for ever. All of them, since
+    one that reads no history may be asked before those that stand in front of it."""
     if not found:
         return query
-    first = jnp.ravel(jax.tree.leaves(found[-1])[0])[0]
-    return replace(query, history=jnp.where(first == first, query.history, -1))  # always so, but XLA cannot know
+    firsts = jnp.stack([jnp.ravel(jax.tree.leaves(one)[0])[0].astype(jnp.float32) for one in found])
+    there = (firsts == firsts).any()  # always so, but XLA cannot know
+    return replace(query, history=jnp.where(there, query.history, -1))
 
 
 def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weights: Weights) -> HybridRanker:
