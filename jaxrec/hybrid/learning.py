@@ -115,8 +115,8 @@ def _taught(
     strength: jax.Array,
     balance: float | None,
 ) -> Weights:
-    """By softmax first, whose slopes reach everywhere, pulled to nothing; then by smooth NDCG, pulled to what the softmax
-    found: alone it clings to the few items at the top of these users' lists, which are others tomorrow."""
+    """By softmax first, whose slopes reach everywhere, pulled to nothing; then by smooth NDCG, pulled to what the
+    softmax found: alone it clings to the few items at the top of these users' lists, which are others tomorrow."""
     nothing = jax.tree.map(jnp.zeros_like, weights)
     weights = _descended(weights, nothing, _likelihood, steps, lessons, counted, strength, balance)
     return _descended(weights, weights, _smooth, steps, lessons, counted, PULL, balance)
@@ -154,8 +154,8 @@ judge = jax.jit(ndcg, static_argnames="balance")
 
 
 def learn(lessons: Lessons, *, seed: int, balance: float | None = None) -> Learned:
-    """The weights, at the strongest regularisation that users whom they were not learned from do not tell from the best:
-    it is worse by no more than the standard error (Breiman et al., Classification and Regression Trees, 1984).
+    """The weights, at the strongest regularisation that users whom they were not learned from do not tell from the
+    best: worse by no more than the standard error (Breiman et al., Classification and Regression Trees, 1984).
 
     balance: None for NDCG as it is; else (1 - balance) NDCG of items that somebody has + balance NDCG of new ones, each
     beside its own ideal list.
