@@ -2,12 +2,14 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from browser import changed, needed, opened, served
 from fastapi.testclient import TestClient
 
 from jaxrec.classic.context import ContextLift
@@ -126,6 +128,19 @@ def test_the_artifact_answers_by_where_it_is_asked_from(artifact):
         assert found[0].reason.sources["context"] > 0
     with pytest.raises(UserError, match="reads no 'place'"):
         recommender.recommend("u1", context={"place": "home"})
+
+
+@needed
+def test_the_page_lets_choose_where_one_asks_from(artifact, tmp_path):
+    with served(artifact, tmp_path / "events.sqlite") as address, opened(address) as page:
+        changed(page, lambda: page.fill("#user", "u1"))
+        assert page.locator("#context-device option").all_inner_texts()[1:] == ["phone", "tv"]
+        for device, odd in (("tv", 1), ("phone", 0)):
+            found = changed(page, lambda device=device: page.select_option("#context-device", device))
+            assert sum(int(title.split("i")[-1]) % 2 == odd for title in found) >= len(found) - 2
+        assert "context" in page.locator("#cards .card").first.inner_text()
+        if shot := os.environ.get("JAXREC_SHOT"):
+            page.screenshot(path=shot, full_page=True)
 
 
 def test_the_service_takes_context_and_knows_the_hour(artifact, tmp_path):

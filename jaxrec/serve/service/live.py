@@ -138,7 +138,8 @@ class Live:
         vectors = self.recommender.loaded.item_vectors
         vectors = self.vectors if vectors is None else vectors
         rows = np.argsort(-self.catalog.popularity, kind="stable")[:MAPPED]
-        centred = vectors[rows] - vectors[rows].mean(axis=0)
+        some = np.pad(vectors[rows], [(0, 0), (0, max(0, 2 - vectors.shape[1]))])  # a plane, whatever is known
+        centred = some - some.mean(axis=0)
         _, directions = np.linalg.eigh(centred.T @ centred)
         places = centred @ directions[:, -2:]
         places = places / np.maximum(np.abs(places).max(axis=0), 1e-9)

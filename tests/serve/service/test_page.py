@@ -1,69 +1,21 @@
 """The page in a real browser: search, history, sentence, like, dials, and titles that stay text."""
 
-import asyncio
-import shutil
-import socket
-import threading
-import time
-
 import pytest
-import uvicorn
+from browser import changed, needed, opened, served, titles
 
-from jaxrec.serve.service.app import make_app
-from jaxrec.serve.service.events import EventLog
-from jaxrec.serve.service.meters import Meters
-from jaxrec.serve.service.service import Service
-
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+pytestmark = needed
 
 
 @pytest.fixture(scope="module")
 def address(artifact, tmp_path_factory):
-    service = Service(artifact, EventLog(tmp_path_factory.mktemp("page") / "events.sqlite"), Meters())
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(make_app(service), port=port, log_level="error"))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join()
+    with served(artifact, tmp_path_factory.mktemp("page") / "events.sqlite") as address:
+        yield address
 
 
 @pytest.fixture
 def page(address):
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.faults, page.outside = [], []
-        page.on("console", lambda message: page.faults.append(message.text))
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.on("request", lambda request: page.outside.append(request.url) if address not in request.url else None)
-        page.goto(address)
-        page.wait_for_selector(".card")
+    with opened(address) as page:
         yield page
-        assert page.faults == [] and page.outside == []
-        browser.close()
-
-
-def titles(page):
-    return page.locator("#cards h3").all_inner_texts()
-
-
-def changed(page, act):
-    """The titles after something that changes the list."""
-    before = titles(page)
-    act()
-    for _ in range(100):
-        page.wait_for_timeout(50)
-        if titles(page) != before and not page.locator("#cards.old").count():
-            return titles(page)
-    raise AssertionError("the list did not change")
 
 
 def test_a_person_steers_the_list_by_keyboard(page):
