@@ -208,9 +208,9 @@ class Live:
         return self.recommender.loaded.score_rows(asked.query, np.resize(rows, most).astype(np.int32))[0, : len(rows)]
 
     def warm_up(self) -> None:
-        """Compile the programs of every batch size and width, and those behind sentences, dislikes and reasons, so that
-        no question waits for any; the self-test of an artifact: raises UserError where answers are not finite or not of
-        the catalog."""
+        """Compile the programs of every batch size and width, and those behind sentences, dislikes, profiles and
+        reasons, so that no question waits for any; the self-test of an artifact: raises UserError where answers are not
+        finite or not of the catalog."""
         some = np.arange(min(3, len(self.catalog)))
         asked = self.recommender.asked(history=[self.catalog.id(row) for row in some])
         for width in self.widths:
@@ -218,6 +218,7 @@ class Live:
             wide = asked._replace(query=query, seen=seen)
             self.recommender.why(wide, some)
             self.scores_of(wide, some)
+            self.recommender.loaded.user_vector(query)
             for size in BATCHES:
                 for scores, rows in self.rank([wide] * size):
                     there = rows >= 0

@@ -167,6 +167,18 @@ def test_room_for_items_is_made_before_it_is_needed(artifact):
     }
 
 
+def test_items_beyond_the_room_are_ranked_as_well(artifact, tmp_path):
+    service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
+    with TestClient(make_app(service)) as client:
+        for name in "ab":
+            columns = {"title": "Funny comedy", "genres": ["Comedy"]}
+            items = [{"item_id": f"{name}{number}", "columns": columns} for number in range(ROOM - 20)]
+            assert client.post("/v1/items", json={"items": items}).status_code == 200
+        asked = {"history": ["i1"], "k": 20, "candidates": ["a0", f"b{ROOM - 21}", "i20"]}
+        assert set(ids(client.post("/v1/recommend", json=asked).json())) == set(asked["candidates"])
+        assert service._ahead.done() and service.live.recommender.loaded.room > len(service.live.catalog)
+
+
 @pytest.mark.parametrize(
     "name, body, status",
     [
