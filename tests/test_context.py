@@ -86,6 +86,9 @@ def test_a_column_that_is_not_there_is_named():
     for name in ("device", "item_id", "hour"):  # the item is what is asked for; there are no times
         with pytest.raises(DataError, match=f"'{name}' is no column of the log that can be context; .* place$"):
             Contexts.fit(log, (name,))
+    for empty in (pa.nulls(1), pa.array([""])):
+        with pytest.raises(DataError, match="'device' of the log is empty throughout"):
+            Contexts.fit(pa.table({"device": empty}), ("device",))
     for offset in (25.0, float("nan")):
         with pytest.raises(UserError, match="utc_offset"):
             Contexts.fit(log, ("place",), offset)

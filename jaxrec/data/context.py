@@ -35,7 +35,7 @@ class Contexts:
 
     @classmethod
     def fit(cls, log: pa.Table, names: Sequence[str], utc_offset: float = 0.0) -> "Contexts":
-        """Raises DataError for a column that the log has not or that is no context, and for hours without times;
+        """Raises DataError for a column that the log has not, that is empty or no context, and for hours without times;
         UserError for an offset of more than a day."""
         if not abs(utc_offset) <= 24:
             raise UserError(f"cleaning.utc_offset={utc_offset:g} is in hours, from -24 to 24")
@@ -43,6 +43,8 @@ class Contexts:
         for name in dict.fromkeys(names):
             if name in there:
                 counts = pc.value_counts(as_strings(log[name]).drop_null()).to_pylist()
+                if not counts:
+                    raise DataError(f"cleaning.context: {name!r} of the log is empty throughout; leave it out")
                 frequent = sorted(counts, key=lambda entry: (-entry["counts"], entry["values"]))[:MOST]
                 columns.append(ContextColumn(name, tuple(sorted(entry["values"] for entry in frequent))))
             elif name in BY_TIME and "timestamp" in log.column_names:
