@@ -3,14 +3,14 @@
 import datetime
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 from jax import export as jax_export
 
 from jaxrec.errors import DataError, UserError
-from jaxrec.serve.artifact import Files, Manifest
+from jaxrec.serve.artifact import FileFacts, Files, Manifest
 
 WARN_DAYS = 45
 
@@ -37,6 +37,14 @@ class Functions:
         if name not in self.compiled:
             self.compiled[name] = jax.jit(self._read(name).call)
         return self.compiled[name]
+
+    def like(self, other: "Functions") -> "Functions":
+        """The same with the compiled programs of another artifact, where both were exported alike, byte for byte."""
+        return replace(self, compiled=other.compiled) if self._facts == other._facts else self
+
+    @property
+    def _facts(self) -> dict[str, FileFacts]:
+        return {name: self.manifest.files[file] for name, file in self.manifest.functions.items()}
 
     def _read(self, name: str) -> jax_export.Exported:
         if name not in self:

@@ -38,9 +38,14 @@ class Live:
     costs: dict[int, float] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> "Live":
-        """Raises as `Recommender.load`."""
+    def load(cls, path: Path, before: "Live | None" = None) -> "Live":
+        """before: what answered until now, whose programs serve again where they are the same. Raises as
+        `Recommender.load`."""
         recommender = Recommender.load(path).with_room(ROOM)
+        if before is not None:
+            loaded = recommender.loaded
+            functions = loaded.functions.like(before.recommender.loaded.functions)
+            recommender = Recommender(replace(loaded, functions=functions))
         return cls(recommender, recommender.loaded.text_vectors)
 
     @property

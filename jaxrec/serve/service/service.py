@@ -88,7 +88,7 @@ class Service:
         self.log.close()
 
     def _loaded(self, artifact: Path) -> Live:
-        live = Live.load(artifact)
+        live = Live.load(artifact, self.live if artifact == self.artifact else None)
         if self.log.items:
             try:
                 live = live.with_items(self.log.items)[0]

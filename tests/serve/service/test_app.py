@@ -167,6 +167,13 @@ def test_room_for_items_is_made_before_it_is_needed(artifact):
     }
 
 
+def test_the_same_functions_are_not_compiled_again(service, artifact):
+    again = Live.load(artifact, service.live)
+    before = programs(again)
+    again.warm_up()
+    assert again.recommender is not service.live.recommender and programs(again) == before != {}
+
+
 def test_items_beyond_the_room_are_ranked_as_well(artifact, tmp_path):
     service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
     with TestClient(make_app(service)) as client:
