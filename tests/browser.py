@@ -31,12 +31,14 @@ def served(artifact: Path, log: Path) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(make_app(service), port=port, log_level="error"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the service did not start"
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the service did not start"
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/"
+    finally:  # a thread that is left would keep the tests from ending
+        server.should_exit = True
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -142,8 +141,6 @@ def test_the_page_lets_choose_where_one_asks_from(artifact, tmp_path):
             found = changed(page, lambda device=device: page.select_option("#context-device", device))
             assert sum(int(title.split("i")[-1]) % 2 == odd for title in found) >= len(found) - 2
         assert "context" in page.locator("#cards .card").first.inner_text()
-        if shot := os.environ.get("JAXREC_SHOT"):
-            page.screenshot(path=shot, full_page=True)
 
 
 def test_the_service_takes_context_and_knows_the_hour(artifact, tmp_path):
