@@ -26,7 +26,7 @@ from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.learning import learn, ndcg
 from jaxrec.hybrid.lessons import Lessons
-from jaxrec.hybrid.ranker import NEW, Weights
+from jaxrec.hybrid.ranker import NEW, Weights, _after
 from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
 from jaxrec.item_axis import count_items
 from jaxrec.method import Setting
@@ -248,6 +248,13 @@ def test_two_parts_that_solve_equations_do_not_wait_for_each_other(data, fitted)
     method = Hybrid(parts=parts, folds=1, users=100)
     ranker = method.fit(known)
     assert np.isfinite(score_all(ranker, ranker.arrays, query_of([3, 8, 1]))).all()
+
+
+def test_a_part_is_asked_after_each_one_before_it():
+    query, nan = query_of([3, 8, 1]), float("nan")
+    for found, kept in (((1.0, nan), True), ((nan, 1.0), True), ((nan, nan), False)):  # each of them is looked at
+        history = _after(query, [jnp.full(2, one) for one in found]).history
+        assert (history == query.history).all() == kept
 
 
 def test_a_hybrid_needs_parts():
