@@ -4,7 +4,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,9 +60,17 @@ class Client:
         )
         return Answer(items, tuple(answer["basis"]), tuple(answer["unknown_items"]), answer["model"])
 
-    def event(self, user: str, item_id: str, kind: str, value: float | None = None) -> None:
-        """Keep what a user did; the next answer knows it."""
-        self._post("events", {"events": [{"user": user, "item_id": item_id, "kind": kind, "value": value}]})
+    def event(
+        self,
+        user: str,
+        item_id: str,
+        kind: str,
+        value: float | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep what a user did, and where, such as {"device": "tv"}; the next answer knows it."""
+        done = {"user": user, "item_id": item_id, "kind": kind, "value": value, "context": dict(context or {})}
+        self._post("events", {"events": [done]})
 
     def add_items(self, items: dict[str, dict[str, Any]]) -> list[str]:
         """Describe new items, columns by id; the ids that were added."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from browser import changed, needed, opened, served
 from fastapi.testclient import TestClient
@@ -14,10 +15,14 @@ from fastapi.testclient import TestClient
 from jaxrec.classic.context import ContextLift
 from jaxrec.classic.ease import Ease
 from jaxrec.cli import main
+from jaxrec.client import Client
 from jaxrec.data.context import Contexts
 from jaxrec.data.dataset import index_ids
+from jaxrec.data.events import Done, read_log
 from jaxrec.data.holdout import LeaveLastOut
 from jaxrec.data.interactions import Histories
+from jaxrec.data.sources.tabular import Tabular
+from jaxrec.data.sources.with_events import WithEvents
 from jaxrec.data.tables import Tables
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import DataError, UserError
@@ -141,6 +146,10 @@ def test_the_page_lets_choose_where_one_asks_from(artifact, tmp_path):
             found = changed(page, lambda device=device: page.select_option("#context-device", device))
             assert sum(int(title.split("i")[-1]) % 2 == odd for title in found) >= len(found) - 2
         assert "context" in page.locator("#cards .card").first.inner_text()
+        page.select_option("#context-hour", "3")  # of this request, not of what is liked: that has a time
+        changed(page, page.locator(".card button[aria-label^='Like']").first.click)
+    done, _ = read_log(tmp_path / "events.sqlite")
+    assert [(event.user, event.kind, event.context) for event in done] == [("u1", "like", {"device": "phone"})]
 
 
 def test_the_service_takes_context_and_knows_the_hour(artifact, tmp_path):
@@ -164,6 +173,19 @@ def test_the_service_takes_context_and_knows_the_hour(artifact, tmp_path):
         assert client.post("/v2/models/jaxrec/infer", json={"inputs": tensors}).status_code == 200
 
 
+def test_an_event_says_where_it_was(artifact, tmp_path):
+    path = tmp_path / "events.sqlite"
+    with served(artifact, path) as address:
+        client = Client(address.rstrip("/"))
+        client.event("u1", "i1", "like", context={"device": "tv"})
+        client.event("u1", "i2", "like")
+        for context, read in (({"place": "home"}, "'device'"), ({"hour": "3"}, "of an event")):
+            with pytest.raises(UserError, match=read):
+                client.event("u1", "i3", "like", context=context)
+    done, _ = read_log(path)
+    assert [(event.item_id, event.context) for event in done] == [("i1", {"device": "tv"}), ("i2", None)]
+
+
 def test_a_job_reads_context_from_a_file(tmp_path, capsys):
     with open(tmp_path / "log.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -173,7 +195,31 @@ def test_a_job_reads_context_from_a_file(tmp_path, capsys):
     job = ["train", "--config", config, "--workdir", str(tmp_path / "run"), "--debug", "--set", "holdout=LeaveLastOut"]
     job += ["--set", f"source.interactions={tmp_path}/log.csv", "--set", "cleaning.context=device,weekday"]
     called(*job)
-    capsys.readouterr()
-    called("recommend", "--artifact", f"{tmp_path}/run/artifact", "--context", "device=tv", "--k", "6", "--json")
-    found = json.loads(capsys.readouterr().out)
-    assert sum(int(item["item_id"][1:]) % 2 for item in found) >= 5
+
+    def found(device: str) -> list[str]:
+        capsys.readouterr()
+        where = ("--context", f"device={device}", "--k", str(ITEMS))
+        called("recommend", "--artifact", f"{tmp_path}/run/artifact", *where, "--json")
+        return [item["item_id"] for item in json.loads(capsys.readouterr().out)]
+
+    assert sum(int(item[1:]) % 2 for item in found("tv")[:6]) >= 5
+    kept = EventLog(tmp_path / "run" / "events.sqlite")
+    for item, device in (("i0", "tv"), ("i2", "phone")):  # both were the phone's alone
+        kept.append([Done(f"{item}-{n}", item, "like", None, MONDAY_NOON, {"device": device}) for n in range(USERS)])
+    kept.close()
+    called("update", "--workdir", f"{tmp_path}/run")
+    for first, then, device in (("i0", "i2", "tv"), ("i2", "i0", "phone")):
+        ranked = found(device)
+        assert ranked.index(first) < ranked.index(then), device
+
+
+def test_what_does_not_fit_the_log_is_left_out(tmp_path):
+    log = {"user_id": ["u"], "item_id": ["i"], "timestamp": [1], "place": [7], "device": ["tv"]}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    kept = EventLog(tmp_path / "events.sqlite")
+    for place in ("8", "home"):
+        kept.append([Done("u", f"i{place}", "like", None, 2, {"place": place, "weather": "rain"})])
+    kept.close()
+    tables = WithEvents(Tabular(f"{tmp_path}/log.parquet"), str(tmp_path / "events.sqlite")).load()
+    assert tables.interactions["place"].to_pylist() == [7, 8, None]
+    assert tables.interactions["device"].to_pylist() == ["tv", None, None]

@@ -1,6 +1,6 @@
 """What a request comes with beside its asker: the hour, the weekday, and columns of the log such as device or place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,13 +84,18 @@ class Contexts:
         """One request's, float32 [1, width]; at: UTC seconds. A value that training never saw counts as unknown.
 
         Raises UserError for a column that is not read."""
-        names = [column.name for column in self.columns]
-        odd = next((name for name in given if name not in names), None)
-        if odd is not None:
-            read = ", ".join(map(repr, names)) or "none"
-            raise UserError(f"context: this artifact reads no {odd!r}; what it reads: {read}")
+        _refuse_odd(given, [column.name for column in self.columns], "")
         table = {name: pa.array([str(value)], pa.string()) for name, value in given.items()}
         return self.hot(self.codes(pa.table({**table, "timestamp": pa.array([at], pa.int64())})))
+
+    def check_event(self, given: Iterable[str]) -> None:
+        """Raises UserError for a column that is not read of an event; hour and weekday are those of its time."""
+        _refuse_odd(given, self.told, " of an event")
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The columns that the log has; the others are read from its times."""
+        return tuple(column.name for column in self.columns if column.values != BY_TIME.get(column.name))
 
     def by_time(self, at: int) -> dict[str, str]:
         """The hour and the weekday of a moment, as they are called."""
@@ -108,3 +113,10 @@ class Contexts:
     def from_json(cls, found: Mapping[str, Any]) -> "Contexts":
         columns = tuple(ContextColumn(c["name"], tuple(c["values"])) for c in found["columns"])
         return cls(columns, found["utc_offset"])
+
+
+def _refuse_odd(given: Iterable[str], names: Sequence[str], where: str) -> None:
+    odd = next((name for name in given if name not in names), None)
+    if odd is not None:
+        read = ", ".join(map(repr, names)) or "none"
+        raise UserError(f"context: this artifact reads no {odd!r}{where}; what it reads: {read}")

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,25 +13,31 @@ WEIGHTS = {"view": 0.25, "click": 0.5, "like": 1.0, "buy": 1.0, "rate": 1.0}  # 
 HALF_LIFE = 30 * 86_400.0  # seconds, after which a dislike counts half
 TABLES = (
     "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user TEXT NOT NULL, item_id TEXT NOT NULL, "
-    "kind TEXT NOT NULL, value REAL, at INTEGER NOT NULL)",
+    "kind TEXT NOT NULL, value REAL, at INTEGER NOT NULL, context TEXT)",
     "CREATE TABLE IF NOT EXISTS items (item_id TEXT PRIMARY KEY, columns TEXT NOT NULL)",
 )
 
 
 class Done(NamedTuple):
-    """Something a user did; at: UTC seconds."""
+    """Something a user did. at: UTC seconds; context: where, by column, such as {"device": "tv"}."""
 
     user: str
     item_id: str
     kind: str
     value: float | None
     at: int
+    context: Mapping[str, str] | None = None
 
 
 def read_events(database: sqlite3.Connection) -> Iterable[Done]:
-    """All events, in the order of their arrival."""
-    rows = database.execute("SELECT user, item_id, kind, value, at FROM events ORDER BY number")
-    return (Done(*row) for row in rows)
+    """All events, in the order of their arrival. A log of before there was context has one column less."""
+    columns = f"user, item_id, kind, value, at, {'context' if has_context(database) else 'NULL'}"
+    for *event, context in database.execute(f"SELECT {columns} FROM events ORDER BY number"):
+        yield Done(*event, None if context is None else json.loads(context))
+
+
+def has_context(database: sqlite3.Connection) -> bool:
+    return any(name == "context" for _, name, *_ in database.execute("PRAGMA table_info(events)"))
 
 
 def read_items(database: sqlite3.Connection) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jaxrec.data.events import liked, read_log, standing
+from jaxrec.data.events import WEIGHTS, Done, liked, read_log, standing
 from jaxrec.data.features import as_numbers
 from jaxrec.data.tables import Tables
 from jaxrec.errors import DataError
@@ -19,7 +19,8 @@ class WithEvents:
     """source, with the log of a service behind it. events: the path of the log.
 
     What speaks for an item becomes a row of the interactions, its weight in units of the median rating where there are
-    ratings; dislikes do not. Items that were described become rows of the catalog.
+    ratings; dislikes do not. What an event says of where it was goes to the log's columns; a value that does not fit
+    one is left out. Items that were described become rows of the catalog.
     """
 
     source: Any = None
@@ -31,17 +32,14 @@ class WithEvents:
         events, items = read_log(Path(self.events))
         log, rated = tables.interactions, "rating" in tables.interactions.column_names
         ordinary = float(np.nanmedian(as_numbers(log["rating"])[0])) if rated and len(log) else 1.0
-        users: list[str] = []
-        kept: list[tuple[str, float, int]] = []
-        for user, own in groupby(sorted(events, key=lambda event: event.user), key=lambda event: event.user):
-            found = liked(standing(own), ordinary)
-            users += [user] * len(found)
-            kept += found
-        values = {
-            "user_id": users,
-            "item_id": [item for item, _, _ in kept],
-            "rating": [weight for _, weight, _ in kept],
-            "timestamp": [at for _, _, at in kept],
+        kept: list[Done] = []
+        for _, own in groupby(sorted(events, key=lambda event: event.user), key=lambda event: event.user):
+            kept += (event for event in standing(own) if event.kind in WEIGHTS)
+        values = {field.name: _told(kept, field) for field in log.schema} | {
+            "user_id": [event.user for event in kept],
+            "item_id": [event.item_id for event in kept],
+            "rating": [weight for _, weight, _ in liked(kept, ordinary)],
+            "timestamp": [event.at for event in kept],
         }
         known = set(() if tables.catalog is None else tables.catalog["item_id"].to_pylist())
         fresh = {item: columns for item, columns in items.items() if item not in known}
@@ -59,6 +57,18 @@ class WithEvents:
             catalog=catalog,
             origin=f"{tables.origin}, and {len(kept):,} events and {len(fresh):,} items since",
         )
+
+
+def _told(events: list[Done], field: pa.Field) -> list[Any]:
+    """What each event says of a column; None for nothing, and for what is not of the column's type."""
+
+    def fitting(value: str | None) -> Any:
+        try:
+            return pa.scalar(value, pa.string()).cast(field.type).as_py()
+        except pa.ArrowException:
+            return None
+
+    return [fitting((event.context or {}).get(field.name)) for event in events]
 
 
 def _joined(table: pa.Table, columns: dict[str, list], where: str) -> pa.Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxrec.data.events import TABLES, Done, read_events, read_items, standing
+from jaxrec.data.events import TABLES, Done, has_context, read_events, read_items, standing
 from jaxrec.errors import DataError
 
 KEPT = 1_000  # events of a user that answers look at
@@ -31,6 +31,8 @@ class EventLog:
             self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *TABLES):
                 self._db.execute(statement)
+            if not has_context(self._db):  # a log of before events had one
+                self._db.execute("ALTER TABLE events ADD COLUMN context TEXT")
             self._remember(read_events(self._db))
             self.items.update(read_items(self._db))
         except sqlite3.DatabaseError as error:
@@ -38,7 +40,8 @@ class EventLog:
 
     def append(self, events: Sequence[Done]) -> None:
         """Keep all of them or none."""
-        self._write("INSERT INTO events (user, item_id, kind, value, at) VALUES (?, ?, ?, ?, ?)", events)
+        rows = [(*told, json.dumps(context, ensure_ascii=False) if context else None) for *told, context in events]
+        self._write("INSERT INTO events (user, item_id, kind, value, at, context) VALUES (?, ?, ?, ?, ?, ?)", rows)
         self._remember(events)
 
     def describe(self, items: dict[str, dict[str, Any]]) -> None:

@@ -115,6 +115,7 @@ class Live:
             "tags": list(self.catalog.tags.names),
             "features": list(self.feature_names),
             "context": {column.name: list(column.values) for column in self.recommender.loaded.contexts.columns},
+            "event_context": list(self.recommender.loaded.contexts.told),
             "sentences": self.texts is not None,
             "new_items": "embed_items" in self.recommender.loaded.functions,
             "k_max": manifest.k_max,

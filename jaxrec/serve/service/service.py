@@ -201,7 +201,12 @@ class Service:
     async def keep(self, events: list[Event]) -> dict[str, Any]:
         """Acknowledged when they are on the disk; the very next answer knows them."""
         now, live = int(time.time()), self.live
-        done = [Done(e.user, e.item_id, e.kind, e.value, now if e.at is None else min(e.at, now)) for e in events]
+        for event in events:
+            live.recommender.loaded.contexts.check_event(event.context)
+        done = [
+            Done(e.user, e.item_id, e.kind, e.value, now if e.at is None else min(e.at, now), e.context or None)
+            for e in events
+        ]
         _, unknown = live.rows(dict.fromkeys(e.item_id for e in events))
         await self.disk.do(lambda: self.log.append(done))
         self.meters.events(done)

@@ -9,6 +9,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Field(max_length=10_000)]
 Seconds = Annotated[int, Field(ge=0, le=1 << 40, description="UTC seconds")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Context = Annotated[dict[Id, Annotated[str, Field(max_length=256)]], Field(max_length=20)]
 Value = str | int | float | bool | list[str] | None
 
 HISTORY = 1_000  # events of a request
@@ -48,8 +49,7 @@ class Asker(Strict):
     dislikes: Annotated[list[Id], Field(max_length=HISTORY)] = []
     features: Annotated[dict[Id, Value], Field(max_length=100)] | None = None
     context: Annotated[
-        dict[Id, Annotated[str, Field(max_length=256)]],
-        Field(max_length=20, description="where the request comes from; the hour and the weekday are those of now"),
+        Context, Field(description="where the request comes from; the hour and the weekday are those of now")
     ] = {}
     text: Annotated[str, Field(max_length=2_000, description="the asker's own words, as the model was trained")] = ""
 
@@ -110,14 +110,15 @@ Kind = Literal["view", "click", "like", "buy", "rate", "not_interested", "undo"]
 
 
 class Event(Strict):
-    """Something a user did. value: of a rating. at: when, by default now, which the future counts as. undo takes back
-    what the user said of the item."""
+    """Something a user did. value: of a rating. at: when, by default now, which the future counts as. context: where,
+    for the next training. undo takes back what the user said of the item."""
 
     user: Id
     item_id: Id
     kind: Kind
     value: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
     at: Annotated[int, Field(ge=EARLIEST, le=1 << 40, description="UTC seconds, not before 1990")] | None = None
+    context: Context = {}
 
 
 class Events(Strict):

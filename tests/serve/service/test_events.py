@@ -1,12 +1,14 @@
 """Events: what they mean, and that none that was acknowledged is lost."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
-from jaxrec.data.events import Done, disliked, liked
+from jaxrec.data.events import Done, disliked, liked, read_log
 from jaxrec.errors import DataError
 from jaxrec.serve.service.events import EventLog
 
@@ -56,6 +58,22 @@ def test_events_and_items_are_there_again(log, tmp_path):
     again = EventLog(tmp_path / "events.sqlite")
     assert again.of("u") == [Done("u", "a", "like", None, 1)] and again.items["x"]["genres"] == ["A"]
     again.close()
+
+
+def test_a_log_of_before_events_had_context_is_read_and_continued(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        columns = "user TEXT, item_id TEXT, kind TEXT, value REAL, at INTEGER"
+        database.execute(f"CREATE TABLE events (number INTEGER PRIMARY KEY, {columns})")
+        database.execute("CREATE TABLE items (item_id TEXT PRIMARY KEY, columns TEXT NOT NULL)")
+        database.execute("INSERT INTO events VALUES (1, 'u', 'a', 'like', NULL, 1)")
+        database.commit()
+    assert read_log(path)[0] == [Done("u", "a", "like", None, 1)]
+    log = EventLog(path)
+    log.append([Done("u", "b", "view", None, 2, {"device": "tv"})])
+    log.close()
+    both = [Done("u", "a", "like", None, 1), Done("u", "b", "view", None, 2, {"device": "tv"})]
+    assert read_log(path)[0] == both == EventLog(path).of("u")
 
 
 def test_what_is_no_log_is_refused(tmp_path):

@@ -3,7 +3,7 @@
 
 const at = (id) => document.getElementById(id);
 const dials = ["language", "diversity", "calibration", "popularity", "novelty"];
-const state = { history: [], said: new Map(), map: [], shown: [], talk: [], number: 0 };
+const state = { history: [], said: new Map(), map: [], shown: [], talk: [], told: [], number: 0 };
 let token = sessionStorage.getItem("token");
 
 let longest = 10; // items of a list, fewer where the artifact has fewer
@@ -149,7 +149,9 @@ async function say(item, kind) {
   state.said.set(item.item_id, kind);
   if (!user && kind === "like") remember(item);
   try {
-    if (user) await call("/v1/events", { events: [{ user, item_id: item.item_id, kind }] });
+    const told = Object.entries(asker().context).filter(([name]) => state.told.includes(name));
+    const done = { user, item_id: item.item_id, kind, context: Object.fromEntries(told) };
+    if (user) await call("/v1/events", { events: [done] });
     await refresh();
   } catch (error) {
     fault(error);
@@ -286,6 +288,7 @@ async function start() {
     at("users").replaceChildren(...about.some_users.map((user) => element("option", undefined, { value: user })));
     at("sentence").disabled = at("turn").disabled = !about.sentences;
     offer(about.context);
+    state.told = about.event_context;
     other = Boolean(about.other);
     longest = Math.min(10, about.k_max);
     if (other) at("beside").textContent = `Beside ${about.other}`;
