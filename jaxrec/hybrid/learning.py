@@ -17,6 +17,7 @@ SOFTNESS = 0.2  # of the comparison of two scores, in standard deviations of a p
 STEPS, FURTHER = 100, 30  # optimizer steps
 RATE = 0.05
 STRENGTHS = (0.3, 3.0, 30.0)  # of regularisation, beside one user, among which held-out users choose
+PAIRS = 1_024
 PARTS_OF_USERS = 4
 USERS_THAT_CHOOSE = 1_000
 PULL = 100.0  # beside one user, of weights for NDCG towards those of the softmax
@@ -69,12 +70,17 @@ def _balanced(of: Callable[[jax.Array], jax.Array], lessons: Lessons, balance: f
     return (1.0 - balance) * of(lessons.there & ~new) + balance * of(lessons.there & new)
 
 
-def _smooth(weights: Weights, lessons: Lessons, balance: float | None) -> jax.Array:
+def _smooth(weights: Weights, lessons: Lessons, balance: float | None, pairs: int) -> jax.Array:
     """NDCG@10 with smooth ranks: rank_i = 1 + sum over j of sigmoid((s_j - s_i) / softness) (Qin, Liu and Li,
-    Information Retrieval 2010), and a smooth end of the list."""
+    Information Retrieval 2010), and a smooth end of the list. pairs: at least as many as there are positives; most
+    users have few, and only these are compared."""
     scores = jnp.where(lessons.allowed, blended(weights, lessons), -1e9)
     chosen = jnp.take_along_axis(scores, lessons.wanted, axis=1)
-    ranks = 0.5 + jax.nn.sigmoid((scores[:, None, :] - chosen[:, :, None]) / SOFTNESS).sum(axis=-1)
+    (at,) = jnp.nonzero(lessons.there.ravel(), size=pairs, fill_value=lessons.there.size)
+    rivals = scores.at[at // lessons.there.shape[1]].get(mode="clip", indices_are_sorted=True)
+    own = chosen.ravel().at[at].get(mode="clip")
+    ranked = 0.5 + jax.nn.sigmoid((rivals - own[:, None]) / SOFTNESS).sum(axis=-1)
+    ranks = jnp.ones(chosen.size).at[at].set(ranked, mode="drop").reshape(chosen.shape)
     return _gain(ranks, jnp.where(lessons.there, jax.nn.sigmoid(LIST + 0.5 - ranks), 0.0), lessons, balance)
 
 
@@ -89,37 +95,43 @@ def _likelihood(weights: Weights, lessons: Lessons, balance: float | None) -> ja
     return _balanced(mean, lessons, balance)
 
 
-@partial(jax.jit, static_argnames="balance")
-def fit(lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None) -> Weights:
+def fit(lessons: Lessons, counted: jax.Array, strength: float, balance: float | None) -> Weights:
     """Weights learned from nothing. counted: float32 [users], 0 leaves a user out. strength: of regularisation, beside
     one user."""
     parts, signals, about = lessons.parts.shape[-1], lessons.signals.shape[-1], lessons.standing.shape[-1]
     start = jnp.zeros((about, parts)).at[0].set(1.0 / parts)
     weights = Weights(start, jnp.zeros((about, parts)), jnp.zeros((about, signals)))
-    return _taught(weights, STEPS, lessons, counted, strength, balance)
+    return _taught(weights, lessons, counted, strength, steps=STEPS, balance=balance, pairs=_pairs(lessons))
 
 
-@partial(jax.jit, static_argnames="balance")
 def fit_further(
-    weights: Weights, lessons: Lessons, counted: jax.Array, strength: jax.Array, balance: float | None
+    weights: Weights, lessons: Lessons, counted: jax.Array, strength: float, balance: float | None
 ) -> Weights:
     """Weights that were learned from other scores, brought to these by a few steps."""
-    return _taught(weights, FURTHER, lessons, counted, strength, balance)
+    return _taught(weights, lessons, counted, strength, steps=FURTHER, balance=balance, pairs=_pairs(lessons))
 
 
+def _pairs(lessons: Lessons) -> int:
+    """How many positives there are, rounded up so that few programs are compiled."""
+    return max(1, -(-int(np.asarray(lessons.there).sum()) // PAIRS)) * PAIRS
+
+
+@partial(jax.jit, static_argnames=("steps", "balance", "pairs"))
 def _taught(
     weights: Weights,
-    steps: int,
     lessons: Lessons,
     counted: jax.Array,
     strength: jax.Array,
+    *,
+    steps: int,
     balance: float | None,
+    pairs: int,
 ) -> Weights:
     """By softmax first, whose slopes reach everywhere, pulled to nothing; then by smooth NDCG, pulled to what the
     softmax found: alone it clings to the few items at the top of these users' lists, which are others tomorrow."""
-    nothing = jax.tree.map(jnp.zeros_like, weights)
+    nothing, smooth = jax.tree.map(jnp.zeros_like, weights), partial(_smooth, pairs=pairs)
     weights = _descended(weights, nothing, _likelihood, steps, lessons, counted, strength, balance)
-    return _descended(weights, weights, _smooth, steps, lessons, counted, PULL, balance)
+    return _descended(weights, weights, smooth, steps, lessons, counted, PULL, balance)
 
 
 def _descended(

@@ -15,7 +15,7 @@ from jaxrec.hybrid.ranker import NEW, HybridRanker
 from jaxrec.hybrid.signals import standing
 from jaxrec.ranker import Arrays, Query, num_items
 
-POSITIVES = 16  # of one user that are learned from, a sample where there are more
+POSITIVES = 64  # of one user that are learned from, a sample where there are more
 WIDEST = 1_024  # events of a history that the parts are asked with
 
 
@@ -119,5 +119,5 @@ def _gather(
         is_target = jnp.take_along_axis(is_target, order, axis=1)
     else:
         signals = jnp.broadcast_to(signals[None], (batch, *signals.shape))
-    there, wanted = jax.lax.top_k((is_target & may).astype(jnp.int32), POSITIVES)
+    there, wanted = jax.lax.top_k((is_target & may).astype(jnp.int32), min(POSITIVES, depth))
     return Lessons(scores, signals, about, wanted.astype(jnp.int32), there > 0, may)

@@ -24,7 +24,7 @@ from jaxrec.evaluate.evaluator import evaluate
 from jaxrec.hybrid.ablation import SIGNALS, shares, told_apart
 from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
-from jaxrec.hybrid.learning import learn, ndcg
+from jaxrec.hybrid.learning import LIST, SOFTNESS, _smooth, learn, ndcg
 from jaxrec.hybrid.lessons import Lessons
 from jaxrec.hybrid.ranker import NEW, Weights, _after
 from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
@@ -119,6 +119,31 @@ def test_the_part_that_knows_gets_the_weight(part):
     assert weights.argmax() == part and weights[part] > 3 * np.abs(np.delete(weights, part)).max()
     plain = Weights(jnp.full((3, 3), 0.0).at[0].set(1 / 3), jnp.zeros((3, 3)), jnp.zeros((3, len(NAMES))))
     assert learned.gain > np.asarray(ndcg(plain, lessons_where(part))).mean() + 0.02
+
+
+def test_smooth_ndcg_is_that_of_its_formula():
+    draw, lessons = np.random.default_rng(1), lessons_where(0, users=6)
+    lessons = lessons._replace(
+        wanted=np.stack([draw.permutation(30)[:16] for _ in range(6)]).astype(np.int32),
+        there=np.arange(16) < np.array([0, 1, 3, 9, 12, 16])[:, None],
+    )
+    weights = Weights(draw.normal(size=(3, 3)), np.zeros((3, 3)), np.zeros((3, len(NAMES))))
+    scores, expected = lessons.parts @ weights.parts[0], np.zeros(6)
+    for user in range(6):
+        chosen = scores[user, lessons.wanted[user][lessons.there[user]]]
+        ranks = 0.5 + (1 / (1 + np.exp((chosen[:, None] - scores[user]) / SOFTNESS))).sum(axis=1)
+        ideal = (1 / np.log2(np.arange(max(1, min(len(chosen), LIST))) + 2)).sum()
+        expected[user] = (1 / (1 + np.exp(ranks - LIST - 0.5)) / np.log2(1 + ranks)).sum() / ideal
+    for pairs in (41, 50):  # those that there are, and with padding
+        np.testing.assert_allclose(_smooth(weights, lessons, None, pairs), expected, rtol=1e-4)
+
+
+def test_a_catalog_smaller_than_what_is_learned_from_a_user():
+    small = index_ids(clean(Synthetic(users=60, items=12, tastes=3, events_per_user=6).load())[0])
+    holdout = RandomPerUser()(small).refit()
+    known = TrainingData(small, holdout.train, holdout=holdout, rule=RandomPerUser())
+    ranker = Hybrid(parts=PARTS[:2], folds=1).fit(known)
+    assert evaluate(ranker, small, holdout, "test").means["ndcg@10"] > 0
 
 
 def test_what_is_not_allowed_is_no_rival():
