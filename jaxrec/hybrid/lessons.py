@@ -21,8 +21,8 @@ WIDEST = 1_024  # events of a history that the parts are asked with
 
 class Lessons(NamedTuple):
     """parts: float32 [users, candidates, parts], standardised; signals: float32 [users, candidates, signals]; standing:
-    float32 [users, standing]. wanted: int32 [users, POSITIVES], places among the candidates of what was chosen, those
-    that are there first; there: bool, likewise. allowed: bool [users, candidates]."""
+    float32 [users, standing]. wanted: int32 [users, up to POSITIVES], places among the candidates of what was chosen,
+    those that are there first; there: bool, likewise. allowed: bool [users, candidates]."""
 
     parts: jax.Array
     signals: jax.Array
