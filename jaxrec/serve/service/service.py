@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.events import WEIGHTS, Done
+from jaxrec.data.events import WEIGHTS, Done, alike
 from jaxrec.errors import JaxrecError, UserError
 from jaxrec.models.language.decoding import Decoder
 from jaxrec.models.language.llama_weights import load_language_model
@@ -89,11 +89,12 @@ class Service:
 
     def _loaded(self, artifact: Path) -> Live:
         live = Live.load(artifact, self.live if artifact == self.artifact else None)
-        if self.log.items:
+        for items in alike(self.log.items):
             try:
-                live = live.with_items(self.log.items)[0]
+                live = live.with_items(items)[0]
             except JaxrecError as error:  # kept in the log, for an artifact that can
-                print(f"warning: the items of {self.log.path} are left out: {error}", file=sys.stderr, flush=True)
+                left = f"{len(items)} items of {self.log.path} are left out"
+                print(f"warning: {left}: {error}", file=sys.stderr, flush=True)
         live.warm_up()
         if artifact == self.artifact:
             self.meters.model(live.version)

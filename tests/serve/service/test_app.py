@@ -287,6 +287,19 @@ def test_items_and_events_outlive_the_service(artifact, tmp_path):
             assert [item["item_id"] for item in found] == ["kept"]
 
 
+def test_items_told_of_in_different_ways_are_all_there_again(artifact, tmp_path):
+    told = ({"title": "First", "shelf": 3}, {"title": "Second", "shelf": "top"}, {"title": "Third", "shelf": 2.5})
+    service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
+    with TestClient(make_app(service)) as client:
+        for columns in told:
+            item = {"item_id": columns["title"], "columns": columns}
+            assert client.post("/v1/items", json={"items": [item]}).json()["added"] == [columns["title"]]
+        assert client.post("/v1/reload").status_code == 200
+        for columns in told:
+            found = client.get("/v1/items", params={"q": columns["title"]}).json()["items"]
+            assert columns["title"] in [item["item_id"] for item in found]
+
+
 def test_a_damaged_artifact_is_not_taken_over(artifact, data, tmp_path):
     import shutil
 
