@@ -77,7 +77,7 @@ class Recommend(Steered):
     explain: bool = False
     other: Annotated[bool, Field(description="answer by the other artifact, where there is one")] = False
     rerank: Annotated[bool, Field(description="by the language model too, where there is one")] = False
-    deadline_ms: Annotated[int, Field(ge=20, le=60_000)] = 10_000
+    deadline_ms: Annotated[int, Field(ge=100, le=60_000, description="without an answer by then, 504")] = 10_000
 
 
 class Explain(Asker):
