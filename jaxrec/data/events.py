@@ -45,25 +45,6 @@ def read_items(database: sqlite3.Connection) -> dict[str, dict[str, Any]]:
     return {item: json.loads(columns) for item, columns in database.execute("SELECT item_id, columns FROM items")}
 
 
-def alike(items: Mapping[str, dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
-    """The items in few groups, in none of which a column has values of several kinds: each request told items of its
-    own, and one of them may call a year what is a word in another."""
-    groups: list[tuple[dict[str, type], dict[str, dict[str, Any]]]] = []
-    for item, columns in items.items():
-        kinds = {name: _kind(value) for name, value in columns.items() if value is not None}
-        fitting = (group for group in groups if all(group[0].get(name, kind) is kind for name, kind in kinds.items()))
-        group = next(fitting, None)
-        if group is None:
-            groups.append(group := ({}, {}))
-        group[0].update(kinds)
-        group[1][item] = columns
-    return [members for _, members in groups]
-
-
-def _kind(value: Any) -> type:
-    return float if type(value) is int else type(value)
-
-
 def read_log(path: Path) -> tuple[list[Done], dict[str, dict[str, Any]]]:
     """(events, items) of a file that a service keeps, which may go on writing. Raises UserError where there is none."""
     if not path.is_file():

@@ -17,7 +17,7 @@ SOFTNESS = 0.2  # of the comparison of two scores, in standard deviations of a p
 STEPS, FURTHER = 100, 30  # optimizer steps
 RATE = 0.05
 STRENGTHS = (0.3, 3.0, 30.0)  # of regularisation, beside one user, among which held-out users choose
-PAIRS = 1_024
+PAIRS = 1_024  # the number of positives is rounded up to a multiple, so that few programs are compiled
 PARTS_OF_USERS = 4
 USERS_THAT_CHOOSE = 1_000
 PULL = 100.0  # beside one user, of weights for NDCG towards those of the softmax
@@ -63,7 +63,7 @@ def _gain(ranks: jax.Array, counted: jax.Array, lessons: Lessons, balance: float
 
 
 def _balanced(of: Callable[[jax.Array], jax.Array], lessons: Lessons, balance: float | None) -> jax.Array:
-    """float32 [users], what is said of positives (bool [users, POSITIVES]): of all, or of each kind by its share."""
+    """float32 [users], what is said of positives (bool, as `Lessons.there`): of all, or of each kind by its share."""
     if balance is None:
         return of(lessons.there)
     new = jnp.take_along_axis(lessons.signals[..., NEW], lessons.wanted, axis=1) > 0
@@ -112,7 +112,7 @@ def fit_further(
 
 
 def _pairs(lessons: Lessons) -> int:
-    """How many positives there are, rounded up so that few programs are compiled."""
+    """How many positives there are, rounded up."""
     return max(1, -(-int(np.asarray(lessons.there).sum()) // PAIRS)) * PAIRS
 
 

@@ -64,7 +64,7 @@ def _told(events: list[Done], field: pa.Field) -> list[Any]:
 
     def fitting(value: str | None) -> Any:
         try:
-            return pa.scalar(value, pa.string()).cast(field.type).as_py()
+            return None if value is None else pa.scalar(value, pa.string()).cast(field.type).as_py()
         except pa.ArrowException:
             return None
 

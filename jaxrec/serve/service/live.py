@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -314,3 +314,25 @@ def _table(items: dict[str, dict[str, Any]]) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"items: a column has values of several kinds: {error}") from None
     return pa.table({**columns, "item_id": pa.array(list(items), pa.string())})
+
+
+EXACT = 1 << 53  # whole numbers up to this one can share a column with fractions
+
+
+def by_kinds(items: Mapping[str, dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
+    """The items in few groups, in none of which a column has values of several kinds: each request told of items of its
+    own, and a column that is a number in one may be a word in another."""
+    groups: list[tuple[dict[str, type], dict[str, dict[str, Any]]]] = []
+    for item, columns in items.items():
+        kinds = {name: _kind(value) for name, value in columns.items() if value is not None}
+        fitting = (group for group in groups if all(group[0].get(name, kind) is kind for name, kind in kinds.items()))
+        group = next(fitting, None)
+        if group is None:
+            groups.append(group := ({}, {}))
+        group[0].update(kinds)
+        group[1][item] = columns
+    return [members for _, members in groups]
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int and abs(value) <= EXACT else type(value)

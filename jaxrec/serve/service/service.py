@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.data.events import WEIGHTS, Done, alike
+from jaxrec.data.events import WEIGHTS, Done
 from jaxrec.errors import JaxrecError, UserError
 from jaxrec.models.language.decoding import Decoder
 from jaxrec.models.language.llama_weights import load_language_model
@@ -21,7 +21,7 @@ from jaxrec.serve.service import answers
 from jaxrec.serve.service.assistant import RERANKED, Assistant, Facts
 from jaxrec.serve.service.drift import Drift
 from jaxrec.serve.service.events import EventLog
-from jaxrec.serve.service.live import BATCHES, Live
+from jaxrec.serve.service.live import BATCHES, Live, by_kinds
 from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.wire import Chat, Event, Explain, Item, ProfileOf, Recommend, Similar
 from jaxrec.serve.service.worker import Job, Worker
@@ -89,7 +89,7 @@ class Service:
 
     def _loaded(self, artifact: Path) -> Live:
         live = Live.load(artifact, self.live if artifact == self.artifact else None)
-        for items in alike(self.log.items):
+        for items in by_kinds(self.log.items):
             try:
                 live = live.with_items(items)[0]
             except JaxrecError as error:  # kept in the log, for an artifact that can

@@ -10,7 +10,8 @@ Ids = Annotated[list[Id], Field(max_length=10_000)]
 Seconds = Annotated[int, Field(ge=0, le=1 << 40, description="UTC seconds")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Context = Annotated[dict[Id, Annotated[str, Field(max_length=256)]], Field(max_length=20)]
-Value = str | int | float | bool | list[str] | None
+Whole = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]  # beyond that, read as a float
+Value = str | Whole | float | bool | list[str] | None
 
 HISTORY = 1_000  # events of a request
 EVENTS = 1_000

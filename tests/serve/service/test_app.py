@@ -14,7 +14,7 @@ from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.service.app import make_app
 from jaxrec.serve.service.events import EventLog
-from jaxrec.serve.service.live import ROOM, Live
+from jaxrec.serve.service.live import ROOM, Live, by_kinds
 from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.service import Service
 
@@ -287,6 +287,12 @@ def test_items_and_events_outlive_the_service(artifact, tmp_path):
             assert [item["item_id"] for item in found] == ["kept"]
 
 
+def test_items_are_grouped_by_the_kinds_of_their_values():
+    items = {"a": {"n": 1}, "b": {"n": "x"}, "c": {"n": 2.5, "m": ["t"]}, "d": {"m": "t"}, "e": {"n": None}}
+    assert [list(group) for group in by_kinds(items)] == [["a", "c", "e"], ["b", "d"]]
+    assert by_kinds({}) == []
+
+
 def test_items_told_of_in_different_ways_are_all_there_again(artifact, tmp_path):
     told = ({"title": "First", "shelf": 3}, {"title": "Second", "shelf": "top"}, {"title": "Third", "shelf": 2.5})
     service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
@@ -298,6 +304,23 @@ def test_items_told_of_in_different_ways_are_all_there_again(artifact, tmp_path)
         for columns in told:
             found = client.get("/v1/items", params={"q": columns["title"]}).json()["items"]
             assert columns["title"] in [item["item_id"] for item in found]
+
+
+def test_whole_numbers_of_any_size_are_read(artifact, tmp_path):
+    numbers = ("0.5", "7", "9223372036854775807", "9223372036854775808", "-9223372036854775809", "1" + "0" * 30)
+    service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
+    with TestClient(make_app(service), headers={"content-type": "application/json"}) as client:
+
+        def told(number: str):
+            item = f'{{"item_id": "n{number}", "columns": {{"title": "Shelved", "shelf": {number}}}}}'
+            return client.post("/v1/items", content=f'{{"items": [{item}]}}')
+
+        for number in numbers:
+            assert told(number).json()["added"] == [f"n{number}"]
+        assert told("1" + "0" * 400).status_code in (400, 422)
+        assert client.post("/v1/reload").status_code == 200
+        found = client.get("/v1/items", params={"q": "shelved"}).json()["items"]
+        assert {item["item_id"] for item in found} == {f"n{number}" for number in numbers}
 
 
 def test_a_damaged_artifact_is_not_taken_over(artifact, data, tmp_path):

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from jaxrec.data.events import Done, alike, disliked, liked, read_log
+from jaxrec.data.events import Done, disliked, liked, read_log
 from jaxrec.errors import DataError
 from jaxrec.serve.service.events import EventLog
 
@@ -74,12 +74,6 @@ def test_a_log_of_before_events_had_context_is_read_and_continued(tmp_path):
     log.close()
     both = [Done("u", "a", "like", None, 1), Done("u", "b", "view", None, 2, {"device": "tv"})]
     assert read_log(path)[0] == both == EventLog(path).of("u")
-
-
-def test_items_are_grouped_by_the_kinds_of_their_values():
-    items = {"a": {"n": 1}, "b": {"n": "x"}, "c": {"n": 2.5, "m": ["t"]}, "d": {"m": "t"}, "e": {"n": None}}
-    assert [list(group) for group in alike(items)] == [["a", "c", "e"], ["b", "d"]]
-    assert alike({}) == []
 
 
 def test_what_is_no_log_is_refused(tmp_path):
