@@ -21,7 +21,7 @@ from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.rerank import unit
 from jaxrec.serve.service.wire import HISTORY
 
-ROOM = 64  # for items to come, before the programs are compiled again
+ROOM = 512  # for items to come: the next is made when half is used up, and takes some 40 s
 BATCHES = (1, 4, 8)  # askers at once, for which programs are compiled
 WIDTHS = (16, 64, 256, 1_024, 4_096)  # events, likewise
 MAPPED = 500  # items on the map

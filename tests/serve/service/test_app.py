@@ -14,7 +14,7 @@ from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.service.app import make_app
 from jaxrec.serve.service.events import EventLog
-from jaxrec.serve.service.live import ROOM, Live, by_kinds
+from jaxrec.serve.service.live import Live, by_kinds
 from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.service import Service
 
@@ -146,12 +146,19 @@ def test_no_question_waits_for_a_program(service, ask):
     assert programs(service.live) == before
 
 
-def test_room_for_items_is_made_before_it_is_needed(artifact):
+@pytest.fixture
+def room(monkeypatch):
+    """Little, so that it is soon used up."""
+    monkeypatch.setattr("jaxrec.serve.service.live.ROOM", 64)
+    return 64
+
+
+def test_room_for_items_is_made_before_it_is_needed(artifact, room):
     live = Live.load(artifact)
     live.warm_up()
 
     def more(live: Live, name: str) -> Live:
-        items = {f"{name}{number}": {"title": "Funny comedy", "genres": ["Comedy"]} for number in range(ROOM - 20)}
+        items = {f"{name}{number}": {"title": "Funny comedy", "genres": ["Comedy"]} for number in range(room - 20)}
         return live.with_items(items)[0]
 
     fuller = more(live, "a")
@@ -167,21 +174,21 @@ def test_room_for_items_is_made_before_it_is_needed(artifact):
     }
 
 
-def test_the_same_functions_are_not_compiled_again(service, artifact):
+def test_the_same_functions_are_not_compiled_again(client, service, artifact):
     again = Live.load(artifact, service.live)
     before = programs(again)
     again.warm_up()
     assert again.recommender is not service.live.recommender and programs(again) == before != {}
 
 
-def test_items_beyond_the_room_are_ranked_as_well(artifact, tmp_path):
+def test_items_beyond_the_room_are_ranked_as_well(artifact, tmp_path, room):
     service = Service(artifact, EventLog(tmp_path / "events.sqlite"), Meters())
     with TestClient(make_app(service)) as client:
         for name in "ab":
             columns = {"title": "Funny comedy", "genres": ["Comedy"]}
-            items = [{"item_id": f"{name}{number}", "columns": columns} for number in range(ROOM - 20)]
+            items = [{"item_id": f"{name}{number}", "columns": columns} for number in range(room - 20)]
             assert client.post("/v1/items", json={"items": items}).status_code == 200
-        asked = {"history": ["i1"], "k": 20, "candidates": ["a0", f"b{ROOM - 21}", "i20"]}
+        asked = {"history": ["i1"], "k": 20, "candidates": ["a0", f"b{room - 21}", "i20"]}
         assert set(ids(client.post("/v1/recommend", json=asked).json())) == set(asked["candidates"])
         assert service._ahead.done() and service.live.recommender.loaded.room > len(service.live.catalog)
 
