@@ -1,4 +1,4 @@
-"""MovieLens-100K and 1M under every protocol: one table of all methods, each tuned with 20 trials. Not measured.
+"""MovieLens-100K and 1M under every protocol: one table of all methods, each tuned with 10 trials.
 
 jaxrec compare --suite movielens --workdir runs/suite
 """
@@ -53,7 +53,7 @@ def get_config() -> Suite:
     return Suite(
         name="movielens",
         studies=tuple(
-            Study(name=f"ml-{size}-{protocol}", methods=METHODS, source=MovieLens(size), holdout=holdout)
+            Study(name=f"ml-{size}-{protocol}", methods=METHODS, source=MovieLens(size), holdout=holdout, trials=10)
             for size in ("100k", "1m")
             for protocol, holdout in PROTOCOLS.items()
             if (size, protocol) != ("100k", "G")  # 69 users: too few

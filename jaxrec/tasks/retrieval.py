@@ -242,8 +242,10 @@ def _own_columns(rows: Array, targets: Array) -> Array:
 
 
 def _with_negatives(targets: Array, num_items: int, negatives: int, key: Array) -> Array:
+    """The items drawn, and behind them the targets, each once: of a large batch they are the catalog, no more."""
     drawn = jax.random.randint(key, (negatives,), 0, num_items, dtype=targets.dtype)
-    return jnp.concatenate([drawn, targets.reshape(-1)])
+    most = min(targets.size, num_items + 1)  # -1 among them
+    return jnp.concatenate([drawn, jnp.unique(targets, size=most, fill_value=-1)])
 
 
 def _against_negatives(scores, rows, batch, table, negatives):

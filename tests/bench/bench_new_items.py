@@ -1,5 +1,7 @@
 """What new items cost the others: MovieLens, C-all, test, when n of ten places are kept for items that nobody has yet.
 
+Beside it what an oracle would reach who knows of each new item how many will want it, though not who.
+
 pytest -m bench -s tests/bench/bench_new_items.py          JAXREC_VARIANT=1m for MovieLens-1M
 """
 
@@ -9,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jaxrec.classic.popularity import Popular
 from jaxrec.data.holdout import ColdItems
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.evaluate.evaluator import evaluate
@@ -27,14 +30,16 @@ def test_places_for_new_items(tmp_path):
     ranker = fit_final(prepared.experiment.method, prepared, setting_of(prepared, tmp_path, quiet=True))
     final, items = prepared.final, prepared.dataset.num_items
     known = np.bincount(final.holdout.train.item_rows, minlength=items) > 0
-    warm, cold = (
-        evaluate(ranker, final.dataset, limited(final.holdout, kind), "test", ks=LIST, user_text=final.user_text)
-        for kind in (known, ~known)
+    oracle = Popular().fit(final.data.on(replace(final.holdout, train=final.holdout.test)))
+    warm, cold, foreseen = (
+        evaluate(judged, final.dataset, limited(final.holdout, kind), "test", ks=LIST, user_text=final.user_text)
+        for judged, kind in ((ranker, known), (ranker, ~known), (oracle, ~known))
     )
-    print(f"\n{'places for new items':>20}{'recall of known':>17}{'of new':>8}")
+    print(f"\n{'places for new items':>20}{'recall of known':>17}{'of new':>8}{'by an oracle':>14}")
     for new in (0, *LIST):
-        figures = warm[f"recall@{10 - new}"] if new < 10 else 0.0, cold[f"recall@{new}"] if new else 0.0
-        print(f"{new:>20}{figures[0]:>17.3f}{figures[1]:>8.3f}")
+        figures = [figure[f"recall@{new}"] if new else 0.0 for figure in (cold, foreseen)]
+        of_known = warm[f"recall@{10 - new}"] if new < 10 else 0.0
+        print(f"{new:>20}{of_known:>17.3f}{figures[0]:>8.3f}{figures[1]:>14.3f}")
 
 
 def limited(holdout, kind):

@@ -127,6 +127,14 @@ def test_bpr_and_bce_are_against_drawn_warm_items_that_the_asker_does_not_have(k
     assert float(metrics_of(task, made, key=5)["ranking"]) == pytest.approx(per_target(made, value), rel=1e-5)
 
 
+@pytest.mark.parametrize("loss", [Bpr(15), Bce(15)])
+def test_of_many_targets_no_more_than_the_catalog_is_scored(loss):
+    targets = jnp.tile(jnp.asarray(batch().targets), (50, 1))
+    rows = np.asarray(loss.rows(targets, ITEMS, jax.random.key(0)))
+    assert targets.size > 2 * ITEMS and len(rows) == 15 + ITEMS + 1
+    assert set(rows[15:].tolist()) == {-1, *np.asarray(targets).ravel().tolist()}
+
+
 @pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name", ["full", "in-batch", "bpr"])
 def test_padded_targets_change_nothing(name):
