@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 
@@ -67,6 +68,25 @@ def test_the_source_has_what_speaks_for_items(events):
     path.with_name("bad").write_text("no database " * 50)
     with pytest.raises(DataError, match="no event log"):
         WithEvents(SOURCE, str(path.with_name("bad"))).load()
+
+
+def test_what_does_not_fit_a_column_is_left_out(tmp_path):
+    """The service takes items of any kind; an update must not stand still for one of them."""
+    before = SOURCE.load()
+    number = next(f.name for f in before.catalog.schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+    log = EventLog(tmp_path / "events.sqlite")
+    log.describe({"odd": {number: "many", "title": 7}, "even": {number: "3", "title": "A film", "unheard of": 1}})
+    log.describe({"bare": {}})
+    log.close()
+    tables = WithEvents(SOURCE, str(tmp_path / "events.sqlite")).load()
+    assert tables.catalog.schema == before.catalog.schema
+    new = {row["item_id"]: row for row in tables.catalog.slice(len(before.catalog)).to_pylist()}
+    assert {item: (row[number], row["title"]) for item, row in new.items()} == {
+        "odd": (None, "7"),
+        "even": (3, "A film"),
+        "bare": (None, None),
+    }
+    assert tables.origin.endswith(f"3 items since (left out, of another kind than their column: 1 of {number!r})")
 
 
 def test_an_update_is_near_a_whole_training(workdir, events, tmp_path):

@@ -19,15 +19,15 @@ class WithEvents:
     """source, with the log of a service behind it. events: the path of the log.
 
     What speaks for an item becomes a row of the interactions, its weight in units of the median rating where there are
-    ratings; dislikes do not. What an event says of where it was goes to the log's columns; a value that does not fit
-    one is left out. Items that were described become rows of the catalog.
+    ratings; dislikes do not. What an event says of where it was goes to the log's columns, and items that were
+    described become rows of the catalog; values that do not fit their column are left out, those of items counted.
     """
 
     source: Any = None
     events: str = ""
 
     def load(self) -> Tables:
-        """Raises as the source does, and DataError for a log that cannot be read or does not fit its catalog."""
+        """Raises as the source does, and DataError for a log that cannot be read."""
         tables = self.source.load()
         events, items = read_log(Path(self.events))
         log, rated = tables.interactions, "rating" in tables.interactions.column_names
@@ -35,7 +35,8 @@ class WithEvents:
         kept: list[Done] = []
         for _, own in groupby(sorted(events, key=lambda event: event.user), key=lambda event: event.user):
             kept += (event for event in standing(own) if event.kind in WEIGHTS)
-        values = {field.name: _told(kept, field) for field in log.schema} | {
+        contexts = [event.context or {} for event in kept]
+        values = {f.name: [_fitting(told.get(f.name), f.type) for told in contexts] for f in log.schema} | {
             "user_id": [event.user for event in kept],
             "item_id": [event.item_id for event in kept],
             "rating": [weight for _, weight, _ in liked(kept, ordinary)],
@@ -43,32 +44,44 @@ class WithEvents:
         }
         known = set(() if tables.catalog is None else tables.catalog["item_id"].to_pylist())
         fresh = {item: columns for item, columns in items.items() if item not in known}
-        catalog = tables.catalog
+        catalog, left = tables.catalog, ""
         if catalog is not None and fresh:
-            described = {"item_id": list(fresh)} | {
-                name: [columns.get(name) for columns in fresh.values()]
-                for name in catalog.column_names
-                if name != "item_id"
-            }
+            described, left = _described(fresh, catalog.schema)
             catalog = _joined(catalog, described, self.events)
         return replace(
             tables,
             interactions=_joined(log, {n: v for n, v in values.items() if n in log.column_names}, self.events),
             catalog=catalog,
-            origin=f"{tables.origin}, and {len(kept):,} events and {len(fresh):,} items since",
+            origin=f"{tables.origin}, and {len(kept):,} events and {len(fresh):,} items since{left}",
         )
 
 
-def _told(events: list[Done], field: pa.Field) -> list[Any]:
-    """What each event says of a column; None for nothing, and for what is not of the column's type."""
+def _described(items: dict[str, dict[str, Any]], schema: pa.Schema) -> tuple[dict[str, list], str]:
+    """(the catalog's columns of the items, how many of their values do not fit and are left out, in words)."""
+    columns: dict[str, list] = {}
+    left = []
+    for field in schema:
+        said = [told.get(field.name) for told in items.values()]
+        columns[field.name] = [_fitting(value, field.type) for value in said]
+        misfits = sum(value is not None for value in said) - sum(value is not None for value in columns[field.name])
+        if misfits:
+            left.append(f"{misfits:,} of {field.name!r}")
+    words = f" (left out, of another kind than their column: {', '.join(left)})" if left else ""
+    return columns | {"item_id": list(items)}, words
 
-    def fitting(value: str | None) -> Any:
-        try:
-            return None if value is None else pa.scalar(value, pa.string()).cast(field.type).as_py()
-        except pa.ArrowException:
-            return None
 
-    return [fitting((event.context or {}).get(field.name)) for event in events]
+def _fitting(value: Any, of: pa.DataType) -> Any:
+    """The value as one of a column's type; None for nothing, and for what cannot be one."""
+    if value is None:
+        return None
+    if pa.types.is_string(of) or pa.types.is_large_string(of):
+        return str(value)
+    if pa.types.is_nested(of) and isinstance(value, str):
+        value = [value]
+    try:
+        return pa.scalar(value).cast(of).as_py()
+    except (pa.ArrowException, OverflowError):
+        return None
 
 
 def _joined(table: pa.Table, columns: dict[str, list], where: str) -> pa.Table:
@@ -80,13 +93,11 @@ def _joined(table: pa.Table, columns: dict[str, list], where: str) -> pa.Table:
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             values = [None if value is None else str(value) for value in values]
         try:
-            if pa.types.is_nested(field.type):
-                values = [[value] if isinstance(value, str) else value for value in values]
-            elif pa.types.is_integer(field.type):
+            if pa.types.is_integer(field.type):
                 values = [None if value is None else int(float(value)) for value in values]
             elif pa.types.is_floating(field.type):
                 values = [None if value is None else float(value) for value in values]
             arrays.append(pa.array(values, field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: {field.name!r} does not fit the catalog: {error}") from None
+            raise DataError(f"{where}: {field.name!r} does not fit its column: {error}") from None
     return pa.concat_tables([table, pa.Table.from_arrays(arrays, schema=table.schema)])
