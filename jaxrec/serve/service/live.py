@@ -213,19 +213,23 @@ class Live:
         most = max(128, 2 * self.recommender.manifest.k_max)
         return self.recommender.loaded.score_rows(asked.query, np.resize(rows, most).astype(np.int32))[0, : len(rows)]
 
-    def warm_up(self) -> None:
+    def warm_up(self, wanted: Callable[[], bool] = lambda: True) -> None:
         """Compile the programs of every batch size and width, and those behind sentences, dislikes, profiles and
         reasons, so that no question waits for any; the self-test of an artifact: raises UserError where answers are not
-        finite or not of the catalog."""
+        finite or not of the catalog. wanted: asked between programs, ends it where it is not any more."""
         some = np.arange(min(3, len(self.catalog)))
         asked = self.recommender.asked(history=[self.catalog.id(row) for row in some])
         for width in self.widths:
             query, seen = self._padded([asked], 1, width)
             wide = asked._replace(query=query, seen=seen)
+            if not wanted():
+                return
             self.recommender.why(wide, some)
             self.scores_of(wide, some)
             self.recommender.loaded.user_vector(query)
             for size in BATCHES:
+                if not wanted():
+                    return
                 for scores, rows in self.rank([wide] * size):
                     there = rows >= 0
                     if not np.isfinite(scores[there]).all() or (rows[there] >= len(self.catalog)).any():

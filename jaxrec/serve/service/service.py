@@ -229,11 +229,11 @@ class Service:
         return {"added": added, "changed": there, "items": len(live.catalog)}
 
     def _look_ahead(self, live: Live) -> None:
-        """Compile what will be needed when the room for items is used up, before it is."""
+        """Compile what will be needed when the room for items is used up, before it is; not while the service ends."""
         which = live.version, live.recommender.loaded.room
         if live.crowded and which != self._ahead_of:
             self._ahead_of = which
-            self._ahead = asyncio.create_task(asyncio.to_thread(lambda: live.roomier().warm_up()))
+            self._ahead = asyncio.create_task(asyncio.to_thread(lambda: live.roomier().warm_up(lambda: self.ready)))
 
     def drift(self) -> dict[str, Any]:
         """How far the events that came in are from those of training."""

@@ -174,6 +174,12 @@ def test_room_for_items_is_made_before_it_is_needed(artifact, room):
     }
 
 
+def test_programs_are_made_as_long_as_they_are_wanted(artifact):
+    live, asked = Live.load(artifact), iter([True, True])
+    live.warm_up(lambda: next(asked, False))
+    assert programs(live)["recommend"] == 1 and not live.costs
+
+
 def test_the_same_functions_are_not_compiled_again(client, service, artifact):
     again = Live.load(artifact, service.live)
     before = programs(again)
