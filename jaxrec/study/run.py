@@ -115,8 +115,17 @@ class Work:
 def run(work: Work) -> str | None:
     """Search, refit and test, what was done before left as it is. The reason, in a line, where the method is left out.
 
-    Raises UserError where the workdir holds a test of this method with other options than the search now finds best.
+    The compiled programs are dropped at the end: a process may map memory in so many pieces only, 65,530 under Linux,
+    and the programs of a few blends are more. Raises UserError where the workdir holds a test of this method with other
+    options than the search now finds best.
     """
+    try:
+        return _run(work)
+    finally:
+        jax.clear_caches()
+
+
+def _run(work: Work) -> str | None:
     seeds = range(work.study.seeds if is_random(work.method) else 1)
     if (done := {test.seed for test in work.folder.tests()}) >= set(seeds) and len(work.folder.trials()):
         work.say(f"{work.key}: tested already")

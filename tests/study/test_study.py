@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 
@@ -124,6 +125,15 @@ def test_interrupted_and_resumed_no_trial_is_done_twice(whole, tmp_path, monkeyp
     (table,) = compare_all(STUDY, tmp_path, methods=("ease",), say=quiet)
     assert len(done) == 6 and [row["method"] for row in table["rows"]] == ["Ease"]
     assert "ItemNeighbours: left out: not worked on yet" in table["notes"]
+
+
+def test_methods_leave_no_programs_behind(tmp_path):
+    """A process has room for some tens of thousands of pieces of memory, and a suite compiles more than that."""
+    programs = jax.devices()[0].client.live_executables
+    jax.clear_caches()
+    before = len(programs())
+    compare_all(replace(STUDY, methods=(Popular(), Ease()), trials=1), tmp_path, say=quiet)
+    assert len(programs()) <= before
 
 
 def test_a_test_is_made_once(whole, tmp_path, monkeypatch):
