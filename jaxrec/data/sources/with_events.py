@@ -27,7 +27,8 @@ class WithEvents:
     events: str = ""
 
     def load(self) -> Tables:
-        """Raises as the source does, and DataError for a log that cannot be read."""
+        """Raises as the source does, and DataError for a log that cannot be read, or whose events do not fit the
+        columns of the interactions."""
         tables = self.source.load()
         events, items = read_log(Path(self.events))
         log, rated = tables.interactions, "rating" in tables.interactions.column_names

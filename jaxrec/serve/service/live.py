@@ -25,6 +25,7 @@ ROOM = 512  # for items to come: the next is made when half is used up, and take
 BATCHES = (1, 4, 8)  # askers at once, for which programs are compiled
 WIDTHS = (16, 64, 256, 1_024, 4_096)  # events, likewise
 MAPPED = 500  # items on the map
+EXACT = 1 << 53  # whole numbers up to this one can share a column with fractions
 _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 
@@ -318,9 +319,6 @@ def _table(items: dict[str, dict[str, Any]]) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"items: a column has values of several kinds: {error}") from None
     return pa.table({**columns, "item_id": pa.array(list(items), pa.string())})
-
-
-EXACT = 1 << 53  # whole numbers up to this one can share a column with fractions
 
 
 def by_kinds(items: Mapping[str, dict[str, Any]]) -> list[dict[str, dict[str, Any]]]:
