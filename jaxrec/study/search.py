@@ -46,10 +46,11 @@ def propose(
 
     tried: (options, what they scored; None where they failed), in order. The first trial is the method as given. Then
     one option at a time is moved from the best so far, by a quarter of its range to either side, later by halves of
-    that (compass search: Kolda, Lewis and Torczon, SIAM Review 2003); an option that has just made it better moves on,
-    else the one with the fewest moves is next. Options of rankers are nearly separable, so that twenty trials reach
-    further than draws from all ranges at once. seed: which side is first. Where there are no more distinct settings
-    than trials, all of them are tried.
+    that (compass search: Kolda, Lewis and Torczon, SIAM Review 2003). Each option has a turn before any has a second:
+    what matters most is often the last of them. Then one that has just made it better moves on, else the one with the
+    fewest moves is next. Options of rankers are nearly separable, so that twenty trials reach further than draws from
+    all ranges at once. seed: which side is first. Where there are no more distinct settings than trials, all of them
+    are tried.
     """
     given, ranges = options_of(method), method.ranges
     if not tried:
@@ -61,7 +62,8 @@ def propose(
         return next((o for o in (dict(zip(ranges, v, strict=True)) for v in every) if to_json(o) not in seen), None)
     best, moves, last = _so_far(ranges, tried)
     sides = dict(zip(ranges, np.random.default_rng(seed).choice([-1.0, 1.0], len(ranges)), strict=True))
-    for path in sorted(ranges, key=lambda path: (path != last, moves[path])):
+    moved = {path for path in ranges if any(options[path] != given[path] for options, _ in tried)}
+    for path in sorted(ranges, key=lambda path: (path in moved, path != last, moves[path])):
         known = [options[path] for options, _ in tried]
         for value in _beside(ranges[path], best[path], known, sides[path]):
             options = best | {path: value}

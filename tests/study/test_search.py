@@ -90,9 +90,11 @@ def test_twenty_trials_come_near_the_best_of_separable_options():
     assert best[0] > -0.1, best
 
 
-def test_what_makes_it_better_goes_on_and_what_changes_nothing_waits():
+def test_each_option_has_a_turn_then_what_makes_it_better_goes_on_and_what_changes_nothing_waits():
     tried = [options for options, _ in searched(Tuned(), 14, lambda o: o["l2"] + (o["kind"] == "b"))]
-    assert max(options["l2"] for options in tried[:5]) == 10_000
+    for name in Tuned.ranges:
+        assert {options[name] for options in tried[:6]} - {tried[0][name]}, name
+    assert max(options["l2"] for options in tried[:6]) < max(options["l2"] for options in tried[:8]) == 10_000
     moved = [sum(options[name] != Tuned().count for options in tried) for name in ("count",)]
     assert moved[0] <= 2
 
