@@ -90,8 +90,8 @@ class ImplicitAls:
     ranges: ClassVar[Ranges] = {
         "l2": Between(0.0003, 0.3, log=True),
         "alpha0": Between(0.01, 1, log=True),
-        "dim": (32, 64, 128, 256),
-        "iterations": (5, 10, 16),
+        "dim": (128, 64, 32),  # of two as near the first is tried first
+        "iterations": (16, 10, 5),
         "nu": (0.0, 0.5, 1.0),
         **RECENCY,
     }

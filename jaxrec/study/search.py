@@ -91,8 +91,8 @@ def _so_far(
 
 
 def _beside(values: Between | tuple, value: Any, known: Sequence[Any], side: float) -> Iterator[Any]:
-    """Values to try instead, in order. known: of earlier trials, whatever the other options were; what is too near them
-    is left, and what is listed and known comes last."""
+    """Values to try instead, in order: of listed ones the nearest, of two as near the first. known: of earlier trials,
+    whatever the other options were; what is too near them is left, and what is listed and known comes last."""
     if not isinstance(values, Between):
         at = values.index(value) if value in values else -1
         others = (v for v in values if v != value)
