@@ -15,6 +15,7 @@ from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
+from jaxrec.classic.slist import Slist
 from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.data.holdout import ColdItems, LeaveLastOut, RandomPerUser, TimeCutoff, TimeLastOut, TimePerUser
 from jaxrec.data.sources.movielens import MovieLens
@@ -31,6 +32,7 @@ METHODS = (
     RandomWalk(),
     Ease(),
     Slim(),
+    Slist(),
     ImplicitAls(),
     BprFactors(),
     ContentProfile(),

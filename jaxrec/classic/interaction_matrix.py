@@ -60,7 +60,7 @@ def cooccurrence(
     lengths = np.bincount(pairs[0], minlength=num_users).astype(np.float64)
     if SLOWER * np.square(lengths).sum() < num_users * float(num_items) ** 2:
         for ours, theirs, users in _item_pairs(pairs, lengths.astype(np.int64), start, size):
-            counts = _add_pairs(counts, ours, theirs, 1.0 if user_weights is None else user_weights[users])
+            counts = add_pairs(counts, ours, theirs, 1.0 if user_weights is None else user_weights[users])
         return counts
     users = max(1, min(num_users, USERS_TIMES_ITEMS // num_items))
     roots = np.sqrt(np.ones(len(pairs[0])) if user_weights is None else user_weights[pairs[0]])
@@ -109,7 +109,8 @@ def _user_blocks(
 
 
 @partial(jax.jit, donate_argnums=0)
-def _add_pairs(counts: jax.Array, ours: jax.Array, theirs: jax.Array, weights: jax.Array) -> jax.Array:
+def add_pairs(counts: jax.Array, ours: jax.Array, theirs: jax.Array, weights: jax.Array) -> jax.Array:
+    """counts, given away, with weights added at [ours, theirs]; what lies outside is left out."""
     return counts.at[ours, theirs].add(weights, mode="drop")
 
 

@@ -8,6 +8,7 @@ from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
+from jaxrec.classic.slist import Slist
 from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.data.interactions import Histories, Interactions
 from jaxrec.data.training import TrainingData
@@ -98,7 +99,7 @@ def test_recency_weighs_the_history_and_nothing_else(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [RandomWalk(k=30), Slim(), ItemNeighbours(k=30, similarity="bm25"), UserNeighbours(k=60)]
+    "kind", [RandomWalk(k=30), Slim(), Slist(), ItemNeighbours(k=30, similarity="bm25"), UserNeighbours(k=60)]
 )
 def test_permuted_items_give_permuted_scores(kind):
     order = np.random.default_rng(9).permutation(ITEMS)

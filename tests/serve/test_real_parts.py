@@ -15,6 +15,7 @@ from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
+from jaxrec.classic.slist import Slist
 from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.data.cleaning import clean
 from jaxrec.data.dataset import index_ids
@@ -44,6 +45,7 @@ RANKERS = [
     Ease(l2=10.0, content=5.0),
     RandomWalk(k=5),
     Slim(l1=0.1, l2=1.0),
+    Slist(l2=10.0),
     UserNeighbours(k=5),
     ImplicitAls(dim=4),
     ImplicitAls(dim=4, tau=5.0),

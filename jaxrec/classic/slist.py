@@ -1,0 +1,103 @@
+"""SLIST: a linear model of what follows what, in closed form."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.classic.interaction_matrix import (
+    ASKING,
+    RECENCY,
+    add_pairs,
+    cooccurrence,
+    distinct_pairs,
+    roomy_history_length,
+)
+from jaxrec.classic.linear import LinearRanker, check_size, inverse
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.training import TrainingData
+from jaxrec.errors import UserError
+from jaxrec.item_axis import BY_HISTORY
+from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.ranker import Arrays
+
+MATRICES = 5  # of items x items float32, held at the peak of the fit
+
+
+@dataclass(frozen=True)
+class Slist:
+    """min |Y - S B|^2 + whole |X - X B|^2 + l2 |B|^2 with diag(B) = 0, solved (Choe et al., WWW 2021). S and Y have a
+    row for each event of each user: what came before it, the k-th last with weight 1 / k, and what came from it on,
+    the k-th with weight 1 / k, both of `window` events at most. X has a row for each user. Scores are a history's
+    weighted sum of rows of B.
+
+    whole: how much who has what counts beside what follows what. Harmonic weights stand in place of the exponential
+    ones of the paper; without times the order is that of the file. tau, base: the events of a history weigh
+    base + exp(-rank / tau) when asked; see `interaction_matrix.recency`. max_gigabytes: a catalog that needs more is
+    refused. history_length: None for room for all.
+    """
+
+    l2: float = 100.0
+    whole: float = 0.3
+    window: int = 20
+    tau: float | None = 4.0
+    base: float = 0.05
+    max_gigabytes: float = 8.0
+    history_length: int | None = None
+
+    name: ClassVar[str] = "SLIST"
+    reads_text: ClassVar[bool] = False
+    asking: ClassVar[tuple[str, ...]] = ASKING
+    ranges: ClassVar[Ranges] = {
+        "l2": Between(20, 2_000, log=True),
+        "whole": (0.1, 0.3, 1.0, 3.0),
+        **RECENCY,
+    }
+
+    def fit(self, data: TrainingData, setting: Setting = HERE) -> LinearRanker:
+        """Raises UserError when the catalog is too large for an item by item matrix, or an option is out of range."""
+        items, users = data.dataset.num_items, data.dataset.num_users
+        check_size("SLIST", items, items, MATRICES, self.max_gigabytes, "items x items")
+        if self.l2 <= 0 or self.whole < 0 or self.window < 1:
+            raise UserError("Slist needs l2 above 0, whole of at least 0 and a window of at least 1 event")
+        both = self.whole * cooccurrence(distinct_pairs(data.train, items), users, items)
+        before, onward = _moments(data.train, items, self.window)
+        weights = _solve(both + before, both + onward, self.l2)
+        length = self.history_length or roomy_history_length(data.train)
+        return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)
+
+
+@jax.jit
+def _solve(gram: jax.Array, moments: jax.Array, l2: jax.Array) -> jax.Array:
+    solver = inverse(gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype))
+    free = jnp.matmul(solver, moments, precision="highest")
+    weights = free - solver * (jnp.diag(free) / jnp.diag(solver))[None, :]
+    return jnp.where(jnp.eye(gram.shape[0], dtype=bool), 0.0, weights)
+
+
+def _moments(train: Interactions, num_items: int, window: int) -> tuple[jax.Array, jax.Array]:
+    """(S^T S, S^T Y), float32 [items, items], from the pairs of a user's events that lie `lag` apart, a lag at a time.
+
+    Two events meet in the rows of S that come after both: how many do says what the pair counts in S^T S.
+    """
+    log = train.by_time()
+    order = np.argsort(log.user_rows, kind="stable")
+    users, rows = log.user_rows[order], log.item_rows[order]
+    after = np.minimum(np.searchsorted(users, users, side="right") - 1 - np.arange(len(users)), window)
+    harmonic = 1.0 / np.arange(1, window + 1)
+    beyond = np.append(harmonic, np.zeros(window))
+    met = np.convolve(harmonic, harmonic)
+    half, onward = (jnp.zeros((num_items, num_items), jnp.float32) for _ in range(2))
+    for lag in range(min(2 * window, len(users))):
+        ours = np.where(users == np.roll(users, -lag), rows, num_items)  # num_items is outside of the counts
+        ours[len(users) - lag :] = num_items
+        theirs = np.roll(rows, -lag)
+        if lag < window:
+            shared = np.append(0.0, np.cumsum(harmonic * beyond[lag : lag + window]))
+            weights = shared[np.roll(after, -lag)] * (1.0 if lag else 0.5)
+            half = add_pairs(half, ours, theirs, weights.astype(np.float32))
+        if lag:
+            onward = add_pairs(onward, ours, theirs, np.float32(met[lag - 1]))
+    return half + half.T, onward
