@@ -15,6 +15,7 @@ from jaxrec.classic.context import ContextLift
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
+from jaxrec.classic.slist import Slist
 from jaxrec.classic.user_ridge import UserRidge
 from jaxrec.data.holdout import Holdout, HoldoutRule
 from jaxrec.data.training import TrainingData
@@ -31,16 +32,16 @@ from jaxrec.ranker import Ranker
 ENOUGH_USERS = 2_500
 PROBE = 2_048
 EASE = Ease(l2=260.0, nearby=0.3)
-NEAR_EASE = Ease(l2=260.0, nearby=1.0, window=10)
 PARTS = (
     EASE,
-    replace(EASE, tau=4.0, base=0.05),
     replace(EASE, tau=8.0),
     replace(EASE, tau=20.0),
-    NEAR_EASE,
     replace(EASE, content=30.0),
     Slim(),
     Slim(tau=8.0),
+    Slist(tau=2.0, base=0.02),
+    Slist(),
+    Slist(whole=1.0, tau=8.0),
     ImplicitAls(),
     ImplicitAls(alpha0=0.3, l2=0.01),
     ImplicitAls(alpha0=1.0),  # near to popularity, for askers whose taste has changed
