@@ -16,7 +16,7 @@ from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
 WIDTH = 64  # events gathered at a time of each row that is solved
-CELLS = 2**22  # of the normal matrices held at once: 16 MB
+CELLS = 2**20  # of the normal matrices held at once: 4 MB, which a cache holds
 INITIAL = 0.1  # standard deviation of a factor's length when it begins
 
 
