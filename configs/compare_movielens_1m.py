@@ -34,7 +34,7 @@ def get_config() -> Study:
             RandomWalk(),
             Ease(),
             Slim(),
-            ImplicitAls(),
+            ImplicitAls(dim=128, l2=0.01, iterations=16),
             ContentNeighbours(),
         ),
     )

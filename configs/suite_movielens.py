@@ -33,7 +33,7 @@ METHODS = (
     Ease(),
     Slim(),
     Slist(),
-    ImplicitAls(),
+    ImplicitAls(dim=128, l2=0.01, iterations=16),
     BprFactors(),
     ContentProfile(),
     ContentNeighbours(),
