@@ -2,8 +2,9 @@
 
 jaxrec train --config configs/hybrid_global_time.py --workdir runs/global-time
 
-NDCG@10 .097 on the test. Some 40 minutes on two cores, most of them the transformer's, trained three times: for the two
-inner cuts that the weights of the blend are learned from, since few users have a last item after one, and at last.
+Some 40 minutes on two cores, most of them the transformer's, trained three times: for the two inner cuts that the
+weights of the blend are learned from, since few users have a last item after one, and at last. NDCG@10 .097 on the test
+before SLIST was among the parts; with SLIST and without the transformer it is .100.
 """
 
 from dataclasses import replace
