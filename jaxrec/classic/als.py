@@ -72,7 +72,7 @@ class ImplicitAls:
     (Hu et al., ICDM 2008; as Rendle et al., "Revisiting the Performance of iALS", RecSys 2022).
 
     l2 is that of nu = 1: for another nu it is scaled so that the penalties add up to the same. tau, base: the events of
-    a history weigh base + exp(-rank / tau) when asked; see `interaction_matrix.recency`. history_length: None for room
+    a history weigh base + exp(-rank / tau) when asked; see `history_matrix.recency`. history_length: None for room
     for all.
     """
 

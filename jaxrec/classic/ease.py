@@ -52,7 +52,7 @@ class Ease:
     that lie years apart. Without times the order is that of the file.
     half_life, in days: users weigh 2^(-(end of the data - their last event) / half_life); None for all alike.
     tau, base: the events of a history weigh base + exp(-rank / tau) when asked ("EASE-recency"); see
-    `interaction_matrix.recency`. max_gigabytes: a catalog that needs more is refused. history_length: None for room
+    `history_matrix.recency`. max_gigabytes: a catalog that needs more is refused. history_length: None for room
     for all.
     """
 

@@ -102,7 +102,7 @@ class ItemNeighbours:
     users of both: tfidf m_ij / (sqrt(m_ii m_jj) + shrink); bm25 b_i b_j m_ij, where b_i = (k1 + 1) / (k1 (1 - b + b n_i
     / mean n) + 1) (as the library implicit weighs; Robertson and Zaragoza, 2009); k1 and b matter nowhere else.
 
-    tau, base: the events of a history weigh base + exp(-rank / tau) when asked; see `interaction_matrix.recency`.
+    tau, base: the events of a history weigh base + exp(-rank / tau) when asked; see `history_matrix.recency`.
     history_length: None for room for all.
     """
 

@@ -23,7 +23,7 @@ class RandomWalk:
     i keeps the k items j that lead to it most. beta = 0 is P3alpha (Cooper et al., WWW 2014).
 
     normalize: divide the k weights of an item by their sum. tau, base: the events of a history weigh base +
-    exp(-rank / tau) when asked; see `interaction_matrix.recency`. history_length: None for room for all.
+    exp(-rank / tau) when asked; see `history_matrix.recency`. history_length: None for room for all.
     """
 
     k: int = 200

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, cooccurrence, distinct_pairs, roomy_history_length
-from jaxrec.classic.linear import LinearRanker, check_size, inverse
+from jaxrec.classic.linear import LinearRanker, check_size, inverse, without_diagonal
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.item_axis import BY_HISTORY
@@ -25,7 +25,7 @@ class Slim:
     alternating direction method of multipliers over X^T X (Steck et al., WSDM 2020). Scores are X B.
 
     iterations: of ADMM; rho: its penalty, which changes how fast it converges, not where to. tau, base: the events of a
-    history weigh base + exp(-rank / tau) when asked; see `interaction_matrix.recency`. max_gigabytes: a catalog that
+    history weigh base + exp(-rank / tau) when asked; see `history_matrix.recency`. max_gigabytes: a catalog that
     needs more is refused. history_length: None for room for all.
     """
 
@@ -76,8 +76,7 @@ def _admm(
     def step(_: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         sparse, dual = state
         full = free + jnp.matmul(solver, rho * (sparse - dual), precision="highest")
-        full = full - solver * (jnp.diag(full) / jnp.diag(solver))[None, :]
-        wanted = RELAXED * full + (1.0 - RELAXED) * sparse + dual
+        wanted = RELAXED * without_diagonal(full, solver) + (1.0 - RELAXED) * sparse + dual
         shrunk = jnp.maximum(wanted - l1 / rho, 0.0)
         if not non_negative:
             shrunk = shrunk - jnp.maximum(-wanted - l1 / rho, 0.0)

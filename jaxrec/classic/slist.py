@@ -15,7 +15,7 @@ from jaxrec.classic.interaction_matrix import (
     distinct_pairs,
     roomy_history_length,
 )
-from jaxrec.classic.linear import LinearRanker, check_size, inverse
+from jaxrec.classic.linear import LinearRanker, check_size, inverse, without_diagonal
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -35,7 +35,7 @@ class Slist:
 
     whole: how much who has what counts beside what follows what. Harmonic weights stand in place of the exponential
     ones of the paper; without times the order is that of the file. tau, base: the events of a history weigh
-    base + exp(-rank / tau) when asked; see `interaction_matrix.recency`. max_gigabytes: a catalog that needs more is
+    base + exp(-rank / tau) when asked; see `history_matrix.recency`. max_gigabytes: a catalog that needs more is
     refused. history_length: None for room for all.
     """
 
@@ -61,10 +61,12 @@ class Slist:
         items, users = data.dataset.num_items, data.dataset.num_users
         check_size("SLIST", items, items, MATRICES, self.max_gigabytes, "items x items")
         if self.l2 <= 0 or self.whole < 0 or self.window < 1:
-            raise UserError("Slist needs l2 above 0, whole of at least 0 and a window of at least 1 event")
+            raise UserError(
+                "Slist needs l2 above 0, whole of at least 0 and a window of at least 1 event, "
+                f"not l2={self.l2:g}, whole={self.whole:g} and window={self.window}"
+            )
         both = self.whole * cooccurrence(distinct_pairs(data.train, items), users, items)
-        before, onward = _moments(data.train, items, self.window)
-        weights = _solve(both + before, both + onward, self.l2)
+        weights = _solve(*_moments(data.train, both, self.window), self.l2)
         length = self.history_length or roomy_history_length(data.train)
         return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)
 
@@ -73,24 +75,27 @@ class Slist:
 def _solve(gram: jax.Array, moments: jax.Array, l2: jax.Array) -> jax.Array:
     solver = inverse(gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype))
     free = jnp.matmul(solver, moments, precision="highest")
-    weights = free - solver * (jnp.diag(free) / jnp.diag(solver))[None, :]
-    return jnp.where(jnp.eye(gram.shape[0], dtype=bool), 0.0, weights)
+    return jnp.where(jnp.eye(gram.shape[0], dtype=bool), 0.0, without_diagonal(free, solver))
 
 
-def _moments(train: Interactions, num_items: int, window: int) -> tuple[jax.Array, jax.Array]:
-    """(S^T S, S^T Y), float32 [items, items], from the pairs of a user's events that lie `lag` apart, a lag at a time.
+def _moments(train: Interactions, both: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:
+    """(both + S^T S, both + S^T Y), float32 [items, items] like both, which is symmetric and given away.
 
-    Two events meet in the rows of S that come after both: how many do says what the pair counts in S^T S.
+    The pairs of a user's events that lie `lag` apart are added a lag at a time. Two events meet in the rows of S that
+    come after both: how many do says what the pair counts in S^T S.
     """
+    num_items = both.shape[0]
     log = train.by_time()
     order = np.argsort(log.user_rows, kind="stable")
     users, rows = log.user_rows[order], log.item_rows[order]
+    longest = int(np.bincount(users).max(initial=1))
+    window = min(window, longest)
     after = np.minimum(np.searchsorted(users, users, side="right") - 1 - np.arange(len(users)), window)
     harmonic = 1.0 / np.arange(1, window + 1)
     beyond = np.append(harmonic, np.zeros(window))
     met = np.convolve(harmonic, harmonic)
-    half, onward = (jnp.zeros((num_items, num_items), jnp.float32) for _ in range(2))
-    for lag in range(min(2 * window, len(users))):
+    half, onward = both / 2, both
+    for lag in range(min(2 * window, longest)):
         ours = np.where(users == np.roll(users, -lag), rows, num_items)  # num_items is outside of the counts
         ours[len(users) - lag :] = num_items
         theirs = np.roll(rows, -lag)

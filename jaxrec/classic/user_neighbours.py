@@ -52,7 +52,7 @@ class UserNeighbours:
     with n_i users of i: cosine and tfidf m_uv / (sqrt(m_uu m_vv) + shrink); bm25 m_uv b_v, where b_v = (k1 + 1) / (k1
     (1 - b + b n_v / mean n) + 1) for n_v items of v (that of u changes no order).
 
-    tau, base: the events of a history weigh base + exp(-rank / tau) when asked; see `interaction_matrix.recency`.
+    tau, base: the events of a history weigh base + exp(-rank / tau) when asked; see `history_matrix.recency`.
     max_gigabytes: what needs more is refused. history_length: None for room for all.
     """
 

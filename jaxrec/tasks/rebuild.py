@@ -51,7 +51,7 @@ class Rebuild:
     divided by the events that a user has in the mean, so that learning rates suit any data.
 
     kl_weight: beta of Liang et al. It stands from the start: a learning rate that warms up is in annealing's place.
-    tau, base: the events of a history weigh base + exp(-rank / tau) when asked, see `interaction_matrix.recency`; None
+    tau, base: the events of a history weigh base + exp(-rank / tau) when asked, see `history_matrix.recency`; None
     for ones. history_length: events that are read at most, the latest.
     """
 

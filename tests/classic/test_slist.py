@@ -19,7 +19,7 @@ def rows_by_hand(log, window):
         items = log.item_rows[mine[np.argsort(log.timestamps[mine], kind="stable")]]
         for at in range(len(items)):
             s, y = np.zeros(ITEMS), np.zeros(ITEMS)
-            for k in range(1, window + 1):
+            for k in range(1, min(window, len(items)) + 1):
                 if at - k >= 0:
                     s[items[at - k]] += 1 / k
                 if at + k - 1 < len(items):
@@ -29,10 +29,10 @@ def rows_by_hand(log, window):
     return np.array(before), np.array(onward)
 
 
-@pytest.mark.parametrize(("window", "whole"), [(1, 0.0), (3, 0.0), (3, 0.5), (40, 0.5)])
+@pytest.mark.parametrize(("window", "whole"), [(1, 0.0), (3, 0.0), (3, 0.5), (40, 0.5), (10**9, 0.5)])
 @pytest.mark.parametrize("log", [LOG, LOG.take(np.flatnonzero(LOG.user_rows == 3)[:4])], ids=["all", "4 events"])
 def test_no_weight_can_be_moved_for_the_better(log, window, whole):
-    """Off the diagonal the gradient is 0; window 40 is longer than any history."""
+    """Off the diagonal the gradient is 0; window 40 is longer than any history, and a longer one costs no more."""
     ranker = Slist(l2=4.0, whole=whole, window=window, tau=None).fit(TrainingData(DATA, log))
     weights = np.asarray(ranker.arrays.items[BY_HISTORY], np.float64)
     s, y = rows_by_hand(log, window)
