@@ -18,7 +18,8 @@ from jaxrec.ranker import Arrays, PyTree, Query
 @dataclass(frozen=True)
 class UserNeighbourRanker:
     """shared: {"item_weights": float32 [known items], "user_factors": float32 [users], "power": float32 [], "shrink":
-    float32 []}. items: {"users": int8 [items, users], 1 where the user has the item}."""
+    float32 []}. items: {"users": float32 [items, users], 1 where the user has the item}: bytes would have to be widened
+    for both products of each answer, which takes as long as they do."""
 
     arrays: Arrays
     history_length: int
@@ -31,7 +32,7 @@ class UserNeighbourRanker:
         shared, having = arrays.shared, arrays.items["users"]
         weights = shared["item_weights"]
         held = weighted_history(query.history, weights.shape[0], self.tau, self.base) * weights[None, :]
-        both = jnp.matmul(held, having[: weights.shape[0]].astype(jnp.float32), precision="highest")
+        both = jnp.matmul(held, having[: weights.shape[0]], precision="highest")
         own = jnp.maximum(held.sum(axis=1, keepdims=True), 1e-9) ** shared["power"]
         similar = both / (own * shared["user_factors"][None, :] + shared["shrink"])
         found, users = jax.lax.top_k(similar, self.k)
@@ -39,7 +40,7 @@ class UserNeighbourRanker:
         return jnp.zeros_like(similar).at[batch, users].set(found)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return jnp.matmul(user, items["users"].astype(jnp.float32).T, precision="highest")
+        return jnp.matmul(user, items["users"].T, precision="highest")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class UserNeighbours:
             factors = (self.k1 * (1 - self.b + self.b * lengths / max(lengths.mean(), 1e-9)) + 1) / (self.k1 + 1)
         else:
             factors = np.sqrt(np.maximum(np.bincount(user_rows, weights[item_rows], minlength=users), 1e-9))
-        matrix = np.zeros((items, users), np.int8)
+        matrix = np.zeros((items, users), np.float32)
         matrix[item_rows, user_rows] = 1
         plain = self.similarity == "bm25"
         shared = {"item_weights": weights, "user_factors": factors}
