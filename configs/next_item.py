@@ -2,7 +2,7 @@
 
 jaxrec train --config configs/next_item.py --workdir runs/next-item
 
-Two cores, 10 minutes. NDCG@10 .186 on the test. Blended with others: `hybrid_next_item.py`, `hybrid_global_time.py`.
+Two cores, 10 minutes. NDCG@10 .186 on the test. Blended with others: `hybrid_next_item.py`.
 """
 
 from dataclasses import replace

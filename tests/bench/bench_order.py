@@ -27,7 +27,10 @@ def test_shuffled_seconds(holdout):
     prepared = prepare(Experiment("order", source, holdout=holdout, encoder=None, method=Popular(), baselines=()))
     data = prepared.data
     shuffled = replace(data, train=data.train.take(np.random.default_rng(0).permutation(len(data.train))))
-    print()
+    owners, times = data.train.user_rows, data.train.timestamps
+    order = np.lexsort((times, owners))
+    same = (np.diff(owners[order]) == 0) & (np.diff(times[order]) == 0)
+    print(f"\nof {len(order):,} events {same.sum() / len(order):.2f} share their second with the one before")
     for name, known in {"as the file has them": data, "shuffled": shuffled}.items():
         found = evaluate(Slist().fit(known), data.dataset, prepared.holdout, "valid", ks=(10,))
         print(f"{name:<24}{found['ndcg@10']:.3f}")
