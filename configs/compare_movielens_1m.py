@@ -1,4 +1,4 @@
-"""MovieLens-1M, random per user: rankers in closed form and neighbours, each tuned with 12 trials on validation.
+"""MovieLens-1M, random per user: neighbours and rankers in closed form but SLIST, 12 trials each on validation.
 
 jaxrec compare --config configs/compare_movielens_1m.py --workdir runs/compare_1m
 """

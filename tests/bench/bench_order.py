@@ -1,5 +1,5 @@
 """What the order of events within one second is worth to a model of what follows what: trained as the file has it, and
-with such events shuffled. Half of the events of MovieLens share their second with the one before.
+with such events shuffled. Says how many of the events share their second with the one before.
 
 pytest -m bench -s tests/bench/bench_order.py          JAXREC_VARIANT=100k for MovieLens-100K
 """
