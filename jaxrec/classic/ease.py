@@ -51,6 +51,11 @@ class Ease:
     one before, adds nearby |W - W B|^2 in the same way: items that follow each other say more of each other than those
     that lie years apart. Without times the order is that of the file.
     half_life, in days: users weigh 2^(-(end of the data - their last event) / half_life); None for all alike.
+    by_length: users weigh n^-by_length, where n is their number of items, in such a way that their items weigh as much
+    in all as before: without it, those who have everything say most of what goes with what.
+    dropout: the share of a history that is hidden when the rest is to rebuild it, in expectation; adds dropout /
+    (1 - dropout) times the diagonal of X^T X to l2, so that popular items are held back more (EDLAE: Steck, NeurIPS
+    2020).
     tau, base: the events of a history weigh base + exp(-rank / tau) when asked ("EASE-recency"); see
     `history_matrix.recency`. max_gigabytes: a catalog that needs more is refused. history_length: None for room
     for all.
@@ -61,6 +66,8 @@ class Ease:
     nearby: float = 0.0
     window: int = 20
     half_life: float | None = None
+    by_length: float = 0.0
+    dropout: float = 0.0
     tau: float | None = None
     base: float = 0.1
     max_gigabytes: float = 8.0
@@ -72,6 +79,8 @@ class Ease:
         "content": (0.0, 3.0, 10.0, 30.0, 100.0, 300.0),
         "nearby": (0.0, 0.1, 0.3, 1.0),
         "half_life": (None, 15.0, 60.0, 250.0),
+        "by_length": (0.0, 0.5),
+        "dropout": (0.0, 0.2, 0.4),
         **RECENCY,
     }
 
@@ -90,8 +99,12 @@ class Ease:
         check_size("EASE", items, items, MATRICES, self.max_gigabytes, "items x items")
         if self.l2 <= 0:
             raise UserError(f"Ease needs l2 above 0, not {self.l2:g}: without it the matrix cannot be inverted")
-        weights = None if self.half_life is None else _user_weights(data.train, users, self.half_life)
-        both = cooccurrence(distinct_pairs(data.train, items), users, items, user_weights=weights)
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"Ease.dropout={self.dropout:g} is a share of a history, at least 0 and below 1")
+        pairs = distinct_pairs(data.train, items)
+        weights = _user_weights(data.train, pairs[0], users, self.half_life, self.by_length)
+        both = cooccurrence(pairs, users, items, user_weights=weights)
+        both = both + self.dropout / (1 - self.dropout) * jnp.diag(jnp.diag(both))
         if self.nearby < 0:
             raise UserError(f"Ease.nearby={self.nearby:g} is how much runs of events count: 0 or more")
         if self.nearby:
@@ -135,12 +148,22 @@ def _runs(train: Interactions, window: int) -> tuple[int, Interactions]:
     return len(names), replace(log.then(log), user_rows=runs.astype(np.int32))
 
 
-def _user_weights(train: Interactions, users: int, half_life: float) -> np.ndarray:
-    """2^(-age / half_life), float64 [users]; the age of a user is that of the last event, in days before the end."""
-    last = np.zeros(users, np.int64)
-    np.maximum.at(last, train.user_rows, train.timestamps)
-    ages = (train.timestamps.max(initial=0) - last) / SECONDS_PER_DAY
-    return 0.5 ** (ages / half_life)
+def _user_weights(
+    train: Interactions, user_rows: np.ndarray, users: int, half_life: float | None, by_length: float
+) -> np.ndarray | None:
+    """float64 [users], None for all alike: 2^(-age / half_life), where the age of a user is that of the last event, in
+    days before the end, times n^-by_length, scaled. user_rows: of the distinct pairs."""
+    if half_life is None and not by_length:
+        return None
+    weights = np.ones(users)
+    if half_life is not None:
+        last = np.zeros(users, np.int64)
+        np.maximum.at(last, train.user_rows, train.timestamps)
+        ages = (train.timestamps.max(initial=0) - last) / SECONDS_PER_DAY
+        weights = 0.5 ** (ages / half_life)
+    lengths = np.bincount(user_rows, minlength=users)
+    short = np.maximum(lengths, 1.0) ** -by_length
+    return weights * short * (lengths @ weights) / max(lengths @ (weights * short), 1e-12)
 
 
 def _content(data: TrainingData) -> dict[str, PyTree]:

@@ -31,7 +31,7 @@ from jaxrec.ranker import Ranker
 
 ENOUGH_USERS = 2_500
 PROBE = 2_048
-EASE = Ease(l2=260.0, nearby=0.3)
+EASE = Ease(l2=200.0, nearby=0.3, by_length=0.5, dropout=0.2)
 PARTS = (
     EASE,
     replace(EASE, tau=8.0),
@@ -73,7 +73,7 @@ class Hybrid:
     inner: HoldoutRule | None = None
     balance: float | None = None
     folds: int = 5
-    users: int = 2_500
+    users: int = 4_000
     candidates: int = 400
 
     ranges: ClassVar[Ranges] = {}

@@ -71,6 +71,44 @@ def test_users_of_long_ago_weigh_less():
     assert weights.min() < 0.5
 
 
+def test_users_with_many_items_weigh_less_and_all_together_the_same():
+    lengths = X.sum(axis=1)
+    weights = lengths**-0.5
+    weights *= lengths.sum() / (weights @ lengths)
+    expected = X @ by_hand(X.T @ (weights[:, None] * X), 5.0)[0]
+    np.testing.assert_allclose(scores_of(Ease(l2=5.0, by_length=0.5).fit(data_with())), expected, atol=2e-5)
+    assert lengths.min() < lengths.max()
+
+
+def test_both_weights_of_users_are_multiplied():
+    last = np.array([LOG.timestamps[LOG.user_rows == user].max() for user in range(USERS)])
+    recent, lengths = 0.5 ** ((LOG.timestamps.max() - last) / DAY / 2.0), X.sum(axis=1)
+    weights = recent * lengths**-0.5
+    weights *= (recent @ lengths) / (weights @ lengths)
+    expected = X @ by_hand(X.T @ (weights[:, None] * X), 5.0)[0]
+    ranker = Ease(l2=5.0, half_life=2.0, by_length=0.5).fit(data_with())
+    np.testing.assert_allclose(scores_of(ranker), expected, atol=2e-5)
+
+
+def test_dropout_is_what_rebuilding_hidden_items_from_the_rest_comes_to():
+    """Against the least squares over many draws of histories with a quarter hidden, each scaled to be as long."""
+    draw = np.random.default_rng(0)
+    gram, seen = X.T @ X, np.zeros((ITEMS, ITEMS))
+    for _ in range(4_000):
+        kept = X * (draw.random(X.shape) < 0.75) / 0.75
+        seen += kept.T @ kept / 4_000
+    np.testing.assert_allclose(np.diag(seen), np.diag(gram) / 0.75, rtol=0.02)
+    expected = by_hand(gram + np.diag(np.diag(gram)) * 0.25 / 0.75, 5.0)[0]
+    np.testing.assert_allclose(by_hand(seen, 5.0)[0], expected, atol=0.02)
+    np.testing.assert_allclose(scores_of(Ease(l2=5.0, dropout=0.25).fit(data_with())), X @ expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_dropout_is_a_share(dropout):
+    with pytest.raises(UserError, match=r"Ease.dropout=.* at least 0 and below 1"):
+        Ease(dropout=dropout).fit(data_with())
+
+
 def test_the_name_says_what_is_read():
     assert [Ease(content=1.0).name, Ease(content=1.0, tau=2.0).name] == ["EASE+content", "EASE+content-recency"]
 
