@@ -1,4 +1,4 @@
-"""MovieLens-1M, random per user: neighbours and rankers in closed form but SLIST, 12 trials each on validation.
+"""MovieLens-1M, random per user: neighbours and rankers in closed form, 12 trials each on validation.
 
 jaxrec compare --config configs/compare_movielens_1m.py --workdir runs/compare_1m
 """
@@ -12,6 +12,7 @@ from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
+from jaxrec.classic.slist import Slist
 from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.data.holdout import RandomPerUser
 from jaxrec.data.sources.movielens import MovieLens
@@ -34,6 +35,7 @@ def get_config() -> Study:
             RandomWalk(),
             Ease(),
             Slim(),
+            Slist(),
             ImplicitAls(dim=128, l2=0.01, iterations=16),
             ContentNeighbours(),
         ),

@@ -111,9 +111,8 @@ def _gather(
     if depth < items:  # chosen without a look at what is wanted: else whatever is odd would be wanted
         keys = jnp.concatenate([scores, jnp.broadcast_to(signals[None, :, :1], (batch, items, 1))], axis=-1)
         new = signals[None, :, NEW] > 0
-        kinds = [jnp.where((may & kind)[..., None], keys, -jnp.inf) for kind in (~new, new)]  # the best of each kind
-        places = [jnp.argsort(jnp.argsort(-kind, axis=1), axis=1).min(axis=-1) for kind in kinds]
-        order = jnp.argsort(jnp.where(may, jnp.where(new, places[1], places[0]), items), axis=1)[:, :depth]
+        places = jnp.where(new, _best_places(keys, may & new, depth), _best_places(keys, may & ~new, depth))
+        order = jnp.argsort(jnp.where(may, places, items), axis=1)[:, :depth]
         scores = jnp.take_along_axis(scores, order[..., None], axis=1)
         signals, may = signals[order], jnp.take_along_axis(may, order, axis=1)
         is_target = jnp.take_along_axis(is_target, order, axis=1)
@@ -121,3 +120,15 @@ def _gather(
         signals = jnp.broadcast_to(signals[None], (batch, *signals.shape))
     there, wanted = jax.lax.top_k((is_target & may).astype(jnp.int32), min(POSITIVES, depth))
     return Lessons(scores, signals, about, wanted.astype(jnp.int32), there > 0, may)
+
+
+def _best_places(keys: jax.Array, may: jax.Array, depth: int) -> jax.Array:
+    """int32 [batch, items]: the best place, from 0, that an item has by any of the keys among those that may be there;
+    depth where it is not among the first `depth` by any. keys: float32 [batch, items, keys]; may: bool [batch, items].
+
+    Of two that are equal the first in the catalog comes first."""
+    batch, items, _ = keys.shape
+    lists = jnp.moveaxis(jnp.where(may[..., None], keys, -jnp.inf), 2, 1)
+    _, best = jax.lax.top_k(lists, depth)
+    at, places = jnp.arange(batch)[:, None, None], jnp.broadcast_to(jnp.arange(depth), best.shape)
+    return jnp.full((batch, items), depth).at[at, best].min(places)
