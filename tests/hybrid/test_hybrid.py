@@ -25,7 +25,7 @@ from jaxrec.hybrid.ablation import SIGNALS, shares, told_apart
 from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.learning import LIST, SOFTNESS, _smooth, learn, ndcg
-from jaxrec.hybrid.lessons import Lessons
+from jaxrec.hybrid.lessons import Lessons, _best_places
 from jaxrec.hybrid.ranker import NEW, Weights, _after
 from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
 from jaxrec.item_axis import count_items
@@ -56,6 +56,16 @@ def query_of(history, length=None):
     rows[0, : len(history)] = history
     ones = (rows >= 0).astype(np.float32)
     return Query(jnp.asarray(rows), jnp.asarray(ones), jnp.asarray(ones), jnp.zeros((1, 0)), jnp.zeros((1, 0)))
+
+
+def test_the_best_place_is_the_least_by_any_key_and_ties_keep_the_order_of_the_catalog():
+    draw, depth = np.random.default_rng(3), 6
+    keys = draw.integers(0, 5, (4, 30, 3)).astype(np.float32)  # many are equal
+    may = draw.random((4, 30)) < 0.6
+    may[3] = np.arange(30) < 2  # fewer than are asked for
+    sunk = np.where(may[..., None], -keys, np.inf)
+    places = np.argsort(np.argsort(sunk, axis=1, kind="stable"), axis=1).min(axis=-1)
+    np.testing.assert_array_equal(_best_places(jnp.asarray(keys), jnp.asarray(may), depth), np.minimum(places, depth))
 
 
 def test_signals_are_standardised_counts_of_events_that_fade():
