@@ -20,7 +20,7 @@ from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.data.holdout import ColdItems, LeaveLastOut, RandomPerUser, TimeCutoff, TimeLastOut, TimePerUser
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.data.sources.synthetic import Synthetic
-from jaxrec.hybrid.hybrid import Hybrid
+from jaxrec.hybrid.hybrid import EASE, Hybrid
 from jaxrec.study.study import Study, Suite
 from jaxrec.text_encoder import BagOfWords
 
@@ -31,6 +31,7 @@ METHODS = (
     UserNeighbours(),
     RandomWalk(),
     Ease(),
+    EASE,
     Slim(),
     Slist(),
     ImplicitAls(dim=128, l2=0.01, iterations=16),

@@ -79,14 +79,12 @@ class Ease:
         "content": (0.0, 3.0, 10.0, 30.0, 100.0, 300.0),
         "nearby": (0.0, 0.1, 0.3, 1.0),
         "half_life": (None, 15.0, 60.0, 250.0),
-        "by_length": (0.0, 0.5),
-        "dropout": (0.0, 0.2, 0.4),
         **RECENCY,
     }
 
     @property
     def name(self) -> str:
-        beside = f"{'+content' if self.content else ''}{'+nearby' if self.nearby else ''}"
+        beside = "".join(f"+{name}" for name in ("content", "nearby", "dropout") if getattr(self, name))
         return f"EASE{beside}{'' if self.tau is None else '-recency'}"
 
     @property

@@ -111,6 +111,7 @@ def test_dropout_is_a_share(dropout):
 
 def test_the_name_says_what_is_read():
     assert [Ease(content=1.0).name, Ease(content=1.0, tau=2.0).name] == ["EASE+content", "EASE+content-recency"]
+    assert Ease(nearby=1.0, dropout=0.2, by_length=0.5).name == "EASE+nearby+dropout"
 
 
 def test_runs_of_consecutive_events_count_beside_users():
