@@ -99,6 +99,8 @@ class Ease:
             raise UserError(f"Ease needs l2 above 0, not {self.l2:g}: without it the matrix cannot be inverted")
         if not 0 <= self.dropout < 1:
             raise UserError(f"Ease.dropout={self.dropout:g} is a share of a history, at least 0 and below 1")
+        if not 0 <= self.by_length < np.inf:
+            raise UserError(f"Ease.by_length={self.by_length:g} is how fast users weigh less by their items: 0 or more")
         pairs = distinct_pairs(data.train, items)
         weights = _user_weights(data.train, pairs[0], users, self.half_life, self.by_length)
         both = cooccurrence(pairs, users, items, user_weights=weights)

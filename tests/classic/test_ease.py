@@ -103,7 +103,13 @@ def test_dropout_is_what_rebuilding_hidden_items_from_the_rest_comes_to():
     np.testing.assert_allclose(scores_of(Ease(l2=5.0, dropout=0.25).fit(data_with())), X @ expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+@pytest.mark.parametrize("by_length", [-0.5, float("nan"), float("inf")])
+def test_users_cannot_weigh_more_the_more_they_have(by_length):
+    with pytest.raises(UserError, match=r"Ease.by_length=.* 0 or more"):
+        Ease(by_length=by_length).fit(data_with())
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
 def test_dropout_is_a_share(dropout):
     with pytest.raises(UserError, match=r"Ease.dropout=.* at least 0 and below 1"):
         Ease(dropout=dropout).fit(data_with())
