@@ -1,4 +1,4 @@
-"""Implicit alternating least squares: factors of users and items, each solved exactly with the other held fixed."""
+"""Implicit alternating least squares: factors of users and items, each solved with the other held fixed."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.sparse.linalg import cg
 
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, roomy_history_length
 from jaxrec.data.training import TrainingData
@@ -16,8 +17,10 @@ from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
 WIDTH = 64  # events gathered at a time of each row that is solved
-CELLS = 2**20  # of the normal matrices held at once: 4 MB, which a cache holds
+CELLS = 2**19  # of the vectors gathered at a time: 2 MB, which a cache holds
 INITIAL = 0.1  # standard deviation of a factor's length when it begins
+NEAR = 1e-4  # of the right side, what a row's solution may leave over while the other side still moves
+EXACT = 1e-6  # when asked
 
 
 class Penalty(NamedTuple):
@@ -30,11 +33,15 @@ class Penalty(NamedTuple):
     unseen: jax.Array
     nu: jax.Array
 
+    def of(self, total: jax.Array) -> jax.Array:
+        return self.l2 * (total + self.unseen) ** self.nu
+
 
 @dataclass(frozen=True)
 class AlsRanker:
-    """shared: {"gram": float32 [dim, dim], alpha0 V^T V of the items fitted, "penalty": of a user}.
-    items: {"vector": float32 [items, dim]}. A user is solved for from the history, so that nobody is unknown."""
+    """shared: {"gram": float32 [dim], the diagonal of alpha0 V^T V of the items fitted, whose axes are such that there
+    is nothing beside it; "penalty": of a user}. items: {"vector": float32 [items, dim]}. A user is solved for from the
+    history, so that nobody is unknown."""
 
     arrays: Arrays
     history_length: int
@@ -43,17 +50,19 @@ class AlsRanker:
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
         weights = _history_weights(query.history, arrays.items["vector"].shape[0], self.tau, self.base)
-        vectors, shared = arrays.items["vector"], arrays.shared
-        batch, width = query.history.shape
-        room = (jnp.zeros((batch, WIDTH - 1), jnp.int32), jnp.zeros((batch, WIDTH - 1), jnp.float32))
-        rows = jnp.concatenate([jnp.maximum(query.history, 0), room[0]], axis=1)
-        weights = jnp.concatenate([weights, room[1]], axis=1)
+        room = (0, -query.history.shape[1] % WIDTH)
+        rows, weights = (jnp.pad(x, ((0, 0), room)) for x in (jnp.maximum(query.history, 0), weights))
+        penalty = Penalty(**arrays.shared["penalty"])
 
-        def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return tuple(jax.lax.dynamic_slice_in_dim(x, step * WIDTH, WIDTH, axis=1) for x in (rows, weights))
+        def one(rows: jax.Array, weights: jax.Array) -> jax.Array:
+            def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+                return tuple(jax.lax.dynamic_slice_in_dim(x, step * WIDTH, WIDTH) for x in (rows, weights))
 
-        steps = jnp.asarray((width + WIDTH - 1) // WIDTH, jnp.int32)
-        return _solve(events, steps, batch, weights.sum(axis=1), vectors, shared["gram"], Penalty(**shared["penalty"]))
+            diagonal = arrays.shared["gram"] + penalty.of(weights.sum())
+            return _solve(events, steps, arrays.items["vector"], diagonal, jnp.zeros_like(diagonal), EXACT)
+
+        steps = jnp.asarray(rows.shape[1] // WIDTH, jnp.int32)
+        return jax.vmap(one)(rows, weights)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
         return products(user, items["vector"])
@@ -68,8 +77,9 @@ class AlsRanker:
 @dataclass(frozen=True)
 class ImplicitAls:
     """min sum over events (u.v - 1)^2 + alpha0 sum over all pairs (u.v)^2 + the sum over users and items of
-    l2 (events + alpha0 * number on the other side)^nu |vector|^2, by turns exactly for all users and for all items
-    (Hu et al., ICDM 2008; as Rendle et al., "Revisiting the Performance of iALS", RecSys 2022).
+    l2 (events + alpha0 * number on the other side)^nu |vector|^2, by turns for all users and for all items
+    (Hu et al., ICDM 2008; as Rendle et al., "Revisiting the Performance of iALS", RecSys 2022), each solved by
+    conjugate gradients (as Takács et al., RecSys 2011), but until little is left over rather than a fixed few steps.
 
     l2 is that of nu = 1: for another nu it is scaled so that the penalties add up to the same. tau, base: the events of
     a history weigh base + exp(-rank / tau) when asked; see `history_matrix.recency`. history_length: None for room
@@ -104,8 +114,7 @@ class ImplicitAls:
         """Raises UserError when an option is out of range."""
         users, items = data.dataset.num_users, data.dataset.num_items
         pairs = distinct_pairs(data.train, items)
-        vectors = _alternate(pairs, users, items, self, setting.seed)[1]
-        gram = self.alpha0 * jnp.matmul(vectors.T, vectors, precision="highest")
+        gram, vectors, _ = _turned(_alternate(pairs, users, items, self, setting.seed)[2], self.alpha0)
         shared = {"gram": gram, "penalty": _penalty(self, pairs, users, items, items)._asdict()}
         length = self.history_length or roomy_history_length(data.train)
         return AlsRanker(Arrays(shared, {"vector": vectors}), length, self.tau, self.base)
@@ -118,15 +127,15 @@ def fit_item_factors(
 
     pairs: from `distinct_pairs`. A user or an item without events is the zero vector.
     """
-    lists, vectors = _alternate(pairs, num_users, num_items, options, seed)
+    lists, of_each, vectors = _alternate(pairs, num_users, num_items, options, seed)
     penalty = _penalty(options, pairs, num_users, num_items, num_items)
-    return _solve_all(vectors, lists, options.alpha0, penalty, count=num_users), vectors
+    return _solve_all(vectors, of_each, lists, options.alpha0, penalty, EXACT), vectors
 
 
 def _alternate(
     pairs: tuple[np.ndarray, np.ndarray], users: int, items: int, options: ImplicitAls, seed: int
-) -> tuple["Lists", jax.Array]:
-    """The users' events, and the item factors [items, dim]."""
+) -> tuple["Lists", jax.Array, jax.Array]:
+    """The users' events, their factors before the items were solved for a last time, and the item factors."""
     for name, low in (("dim", 1), ("iterations", 1), ("alpha0", 1e-9), ("l2", 1e-9)):
         if getattr(options, name) < low:
             raise UserError(f"ImplicitAls needs {name} of at least {low:g}, not {getattr(options, name):g}")
@@ -135,10 +144,11 @@ def _alternate(
     user_penalty, item_penalty = (_penalty(options, pairs, users, items, others) for others in (items, users))
     spread = INITIAL / np.sqrt(options.dim)
     vectors = spread * jax.random.normal(jax.random.key(seed), (items, options.dim), jnp.float32)
+    of_each = jnp.zeros((users, options.dim), jnp.float32)
     for _ in range(options.iterations):
-        of_each = _solve_all(vectors, of_users, options.alpha0, user_penalty, count=users)
-        vectors = _solve_all(of_each, of_items, options.alpha0, item_penalty, count=items)
-    return of_users, vectors
+        of_each = _solve_all(vectors, of_each, of_users, options.alpha0, user_penalty, NEAR)
+        vectors = _solve_all(of_each, vectors, of_items, options.alpha0, item_penalty, NEAR)
+    return of_users, of_each, vectors
 
 
 def _penalty(options: ImplicitAls, pairs: tuple[np.ndarray, np.ndarray], users: int, items: int, others: int):
@@ -165,54 +175,66 @@ def _lists(rows: np.ndarray, others: np.ndarray, count: int, dim: int) -> Lists:
     lengths = np.bincount(rows, minlength=count)
     order = np.argsort(-lengths, kind="stable")
     starts = np.cumsum(lengths) - lengths
-    size = max(1, min(count, CELLS // dim**2))
+    size = max(1, min(count, CELLS // (WIDTH * dim)))
     pad = (0, -count % size)
     block = lambda x, fill: np.pad(x, pad, constant_values=fill).astype(np.int32).reshape(-1, size)  # noqa: E731
     events = others[np.argsort(rows, kind="stable")]
     return Lists(*map(jnp.asarray, (events, block(order, count), block(starts[order], 0), block(lengths[order], 0))))
 
 
-@partial(jax.jit, static_argnames="count")
-def _solve_all(vectors: jax.Array, lists: Lists, alpha0: jax.Array, penalty: Penalty, *, count: int) -> jax.Array:
-    """The best vector of each of `count` rows, given those of the other side: float32 [count, dim]."""
-    gram = alpha0 * jnp.matmul(vectors.T, vectors, precision="highest")
+def _turned(vectors: jax.Array, alpha0: float | jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(diagonal of alpha0 V^T V, the vectors V, axes [dim, dim]) in axes of which alpha0 V^T V is diagonal; products of
+    vectors are the same in all axes."""
+    diagonal, axes = jnp.linalg.eigh(alpha0 * jnp.matmul(vectors.T, vectors, precision="highest"))
+    return jnp.maximum(diagonal, 0.0), jnp.matmul(vectors, axes, precision="highest"), axes
 
-    def block(args: tuple[jax.Array, jax.Array]) -> jax.Array:
-        starts, lengths = args
 
-        def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
-            at = step * WIDTH + jnp.arange(WIDTH)[None, :]
-            inside = at < lengths[:, None]
-            rows = lists.events[jnp.where(inside, starts[:, None] + at, 0)]
-            return rows, inside.astype(jnp.float32)
+@jax.jit
+def _solve_all(
+    vectors: jax.Array, old: jax.Array, lists: Lists, alpha0: jax.Array, penalty: Penalty, tolerance: jax.Array
+) -> jax.Array:
+    """The best vector of each row, given those of the other side, float32 [rows, dim]. old: where to begin."""
+    gram, vectors, axes = _turned(vectors, alpha0)
+    old = jnp.matmul(old, axes, precision="highest")
 
+    def block(args: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        order, starts, lengths = args
         steps = (lengths.max() + WIDTH - 1) // WIDTH
-        return _solve(events, steps, len(starts), lengths.astype(jnp.float32), vectors, gram, penalty)
 
-    solved = jax.lax.map(block, (lists.starts, lists.lengths)).reshape(-1, vectors.shape[1])
-    return jnp.zeros((count, vectors.shape[1])).at[lists.order.ravel()].set(solved, mode="drop")
+        def one(start: jax.Array, length: jax.Array, old: jax.Array) -> jax.Array:
+            def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+                at = step * WIDTH + jnp.arange(WIDTH)
+                inside = at < length
+                return lists.events[jnp.where(inside, start + at, 0)], inside.astype(jnp.float32)
+
+            diagonal = gram + penalty.of(length.astype(jnp.float32))
+            return _solve(events, steps, vectors, diagonal, jnp.where(length > 0, old, 0.0), tolerance)
+
+        return jax.vmap(one)(starts, lengths, old.at[order].get(mode="clip"))
+
+    solved = jax.lax.map(block, (lists.order, lists.starts, lists.lengths)).reshape(-1, old.shape[1])
+    solved = jnp.zeros_like(old).at[lists.order.ravel()].set(solved, mode="drop")
+    return jnp.matmul(solved, axes.T, precision="highest")
 
 
-def _solve(events, steps, count, totals: jax.Array, vectors: jax.Array, gram: jax.Array, penalty: Penalty) -> jax.Array:
-    """(sum w v v^T + gram + penalty) x = sum w v for each of `count` rows: float32 [count, dim].
+def _solve(events, steps, vectors: jax.Array, diagonal: jax.Array, old: jax.Array, tolerance: jax.Array) -> jax.Array:
+    """(sum w v v^T + diagonal) x = sum w v of one row: float32 [dim], by conjugate gradients from `old`, which read the
+    events some few times, where the matrix of the left side would take [dim, dim] of each row.
 
-    events(step) -> (rows int32, weights float32), both [count, WIDTH]. totals: float32 [count], sums of the weights.
+    events(step) -> (rows int32 [WIDTH], weights float32 [WIDTH]).
     """
-    dim = vectors.shape[1]
 
-    def add(step: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        rows, weights = events(step)
-        some = vectors[rows]
-        weighed = some * weights[:, :, None]
-        squares = jnp.einsum("bld,ble->bde", weighed, some, precision="highest")
-        return sums[0] + squares, sums[1] + weighed.sum(axis=1)
+    def over_events(add, start: jax.Array) -> jax.Array:
+        def step(number: jax.Array, so_far: jax.Array) -> jax.Array:
+            rows, weights = events(number)
+            return so_far + add(vectors[rows], weights)
 
-    nothing = jnp.zeros((count, dim, dim), jnp.float32), jnp.zeros((count, dim), jnp.float32)
-    left, right = jax.lax.fori_loop(0, steps, add, nothing)
-    ridge = penalty.l2 * (totals + penalty.unseen) ** penalty.nu
-    left = left + gram[None] + ridge[:, None, None] * jnp.eye(dim)[None]
-    factor = jnp.linalg.cholesky(left)
-    return jax.scipy.linalg.cho_solve((factor, True), right[:, :, None])[:, :, 0]
+        return jax.lax.fori_loop(0, steps, step, start)
+
+    dot = partial(jnp.matmul, precision="highest")
+    right = over_events(lambda some, weights: dot(weights, some), jnp.zeros_like(old))
+    left = lambda x: over_events(lambda some, weights: dot(weights * dot(some, x), some), diagonal * x)  # noqa: E731
+    return cg(left, right, old, tol=tolerance, maxiter=2 * len(old), M=lambda x: x / diagonal)[0]
 
 
 def _history_weights(history: jax.Array, items: int, tau: float | None, base: float) -> jax.Array:
