@@ -217,7 +217,7 @@ def _sources(module: str) -> dict[str, str]:
 def to_json(config: Any) -> str:
     """`config` as JSON text; each dataclass names its import path under "$class", tuples become lists.
 
-    Raises UserError for a class outside jaxrec and for a value that JSON cannot hold (a function, an array).
+    Raises UserError for a class outside jaxrec, for a value that JSON cannot hold (a function, an array) and for nan.
     """
     return json.dumps(_encode(config, type(config).__name__), indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -245,7 +245,9 @@ def _encode(value: Any, where: str) -> Any:
             if not (callable(part) and not is_config(part) and part is default_of(field)):  # a default function
                 tree[field.name] = _encode(part, f"{where}.{field.name}")
         return tree
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and math.isnan(value):  # which no formula can use, and equals nothing once recorded
+        raise UserError(f"{where} is nan, which is no number: give one")
+    if isinstance(value, float) and math.isinf(value):
         return {"$float": str(value)}
     if isinstance(value, PurePath):
         return {"$path": str(value)}

@@ -258,6 +258,8 @@ def test_what_cannot_be_recorded_is_named(toys):
         config.to_json(toys.Experiment(anything=object()))
     with pytest.raises(UserError, match="only classes of jaxrec"):
         config.to_json(toys.Experiment(anything=Foreign()))
+    with pytest.raises(UserError, match="Experiment.limit is nan, which is no number"):
+        config.to_json(toys.Experiment(limit=float("nan")))
 
 
 def test_the_tree_marks_what_differs_from_the_default(toys):

@@ -92,24 +92,16 @@ class Ease:
         return self.content > 0
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> LinearRanker:
-        """Raises UserError when the catalog is too large for an item by item matrix, or content is missing."""
+        """Raises UserError when an option is out of range, the catalog is too large for an item by item matrix, or
+        content is missing."""
         items, users = data.dataset.num_items, data.dataset.num_users
+        self._check()
         check_size("EASE", items, items, MATRICES, self.max_gigabytes, "items x items")
-        if self.l2 <= 0:
-            raise UserError(f"Ease needs l2 above 0, not {self.l2:g}: without it the matrix cannot be inverted")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"Ease.dropout={self.dropout:g} is a share of a history, at least 0 and below 1")
-        if not 0 <= self.by_length < np.inf:
-            raise UserError(f"Ease.by_length={self.by_length:g} is how fast users weigh less by their items: 0 or more")
         pairs = distinct_pairs(data.train, items)
         weights = _user_weights(data.train, pairs[0], users, self.half_life, self.by_length)
         both = cooccurrence(pairs, users, items, user_weights=weights)
         both = both + self.dropout / (1 - self.dropout) * jnp.diag(jnp.diag(both))
-        if self.nearby < 0:
-            raise UserError(f"Ease.nearby={self.nearby:g} is how much runs of events count: 0 or more")
         if self.nearby:
-            if self.window < 2:
-                raise UserError(f"Ease.window={self.window}: a run is of 2 events or more")
             runs, in_runs = _runs(data.train, self.window)
             both = both + self.nearby * cooccurrence(distinct_pairs(in_runs, items), runs, items)
         length = self.history_length or roomy_history_length(data.train)
@@ -128,6 +120,23 @@ class Ease:
             for name, part in parts.items()
         }
         return ContentEaseRanker(Arrays(shared, {BY_HISTORY: matrix}), length, self.tau, self.base)
+
+    def _check(self) -> None:
+        if not 0 < self.l2 < np.inf:
+            raise UserError(f"Ease needs l2 above 0, not {self.l2:g}: without it the matrix cannot be inverted")
+        for name, what in (
+            ("content", "how much the items' content counts"),
+            ("nearby", "how much runs of events count"),
+            ("by_length", "how fast users weigh less by their items"),
+        ):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise UserError(f"Ease.{name}={getattr(self, name):g} is {what}: 0 or more")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"Ease.dropout={self.dropout:g} is a share of a history, at least 0 and below 1")
+        if self.window < 2:
+            raise UserError(f"Ease.window={self.window}: a run is of 2 events or more")
+        if self.half_life is not None and not self.half_life > 0:
+            raise UserError(f"Ease.half_life={self.half_life:g} is in days, above 0; None weighs all users alike")
 
 
 @jax.jit

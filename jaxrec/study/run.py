@@ -1,6 +1,7 @@
 """One method in one draw: trials on validation, a refit with the best, one test. All of it can be interrupted."""
 
 import gc
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from jaxrec.study.cost import forget_peak, peak, timed
 from jaxrec.study.search import may_read_text, propose, with_options
 from jaxrec.study.stored import Folder, Tested, Trial
 from jaxrec.study.study import Study, is_random, keyed, reseeded
+from jaxrec.train.progress import first_difference
 
 Say = Callable[[str], None]
 
@@ -138,10 +140,12 @@ def _run(work: Work) -> str | None:
         return best
     chosen = with_options(work.method, best.options)
     for test in work.folder.tests():
-        if test.method != to_json(chosen):
+        tested = from_json(test.method)  # options that came later have their defaults
+        if differs := first_difference(*(json.loads(to_json(method)) for method in (tested, chosen))):
+            where, before, now = differs
             raise UserError(
-                f"{work.folder.path}: {work.key} was tested already with {described(test.options)}, and would now be "
-                f"tested with {described(best.options)}: a test is made once. Give another --workdir"
+                f"{work.folder.path}: {work.key} was tested already with {where}={before!r}, and would now be tested "
+                f"with {now!r}: a test is made once. Give another --workdir"
             )
     for seed in seeds:
         if seed not in done:

@@ -150,11 +150,22 @@ def test_a_test_is_made_once(whole, tmp_path, monkeypatch):
     worst = min(range(4), key=lambda i: lines[i]["value"])
     lines[worst]["value"] = 1.0
     (folder / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(UserError, match="was tested already with .*, and would now be tested with"):
+    with pytest.raises(UserError, match=r"was tested already with \w+=.*, and would now be tested with"):
         compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
     (test,) = Folder(folder).tests()
     with pytest.raises(UserError, match="a test is made once"):
         Folder(folder).add_test(test, Folder(folder).evaluation(0))
+
+
+def test_a_test_from_before_an_option_existed_is_of_its_default(tmp_path, monkeypatch):
+    compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
+    monkeypatch.setattr(run, "_test", lambda *a: pytest.fail("tested again"))
+    file = tmp_path / "planted/ease/test-0.json"
+    record = json.loads(file.read_text())
+    method = json.loads(record["test"]["method"])
+    assert method.pop("dropout") == Ease().dropout
+    file.write_text(json.dumps(record | {"test": record["test"] | {"method": json.dumps(method)}}))
+    compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
 
 
 def test_methods_may_be_added_and_data_may_not_change(tmp_path):
