@@ -57,9 +57,9 @@ class Ranker(Protocol):
     whatever the catalog, and rows can be added to `arrays.items` for items that training never saw.
 
     A ranker may have more, and is asked for it only where it has it: `embed_items`, `user_profile`, `item_profile`;
-    reads: one of `READS`, what its scores come from, BEHAVIOUR where it does not say; `score_by_source(shared, items,
-    user)`, a dict of float32 [batch, block] by what is read, whose sum is `score`; and shares: a tuple of `Share`,
-    where it has parts.
+    reads: one of `READS`, what its scores come from, BEHAVIOUR where it does not say; linear: True where the scores of
+    a weighted sum of askers are that sum of their scores; `score_by_source(shared, items, user)`, a dict of float32
+    [batch, block] by what is read, whose sum is `score`; and shares: a tuple of `Share`, where it has parts.
     """
 
     arrays: Arrays

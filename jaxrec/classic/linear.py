@@ -1,6 +1,7 @@
 """The ranker of the linear item to item models: a full matrix of weights."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,8 @@ class LinearRanker:
     history_length: int
     tau: float | None = None
     base: float = 1.0
+
+    linear: ClassVar[bool] = True
 
     def user(self, arrays: Arrays, query: Query) -> Held:
         known = arrays.items[BY_HISTORY].shape[0]

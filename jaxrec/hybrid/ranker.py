@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrec.history_matrix import Held
 from jaxrec.hybrid.signals import latest, new_item_signals, standing
@@ -28,14 +29,16 @@ class Weights(NamedTuple):
 
 
 class Asker(NamedTuple):
-    """parts: what each part knows of the askers. mean, std: float32 [batch, parts], of each part's scores over the
-    probe. weights: float32 [batch, parts], new_weights likewise, signal_weights: float32 [batch, signals]."""
+    """stores: of each store what its parts know of the askers, weighed and summed where it is summed, else a tuple of
+    each. scale: float32 [batch, parts], what a part's score counts by its weight and the spread of its scores; zero:
+    float32 [batch, stores], what a store's parts count where their scores are 0; new_scale, new_zero: what comes on top
+    for items that nobody has. signal_weights: float32 [batch, signals]."""
 
-    parts: tuple[PyTree, ...]
-    mean: jax.Array
-    std: jax.Array
-    weights: jax.Array
-    new_weights: jax.Array
+    stores: tuple[PyTree, ...]
+    scale: jax.Array
+    new_scale: jax.Array
+    zero: jax.Array
+    new_zero: jax.Array
     signal_weights: jax.Array
 
 
@@ -46,12 +49,14 @@ class HybridRanker:
     "signals": float32 [items, signals]}.
 
     parts: the rankers without their arrays; stores: which store each one's arrays are, since parts may share them.
+    summed: of each store whether its askers are weighed and summed before it is asked: once, however many its parts.
     shares: what each part is worth, for reports; no part of what is ranked by.
     """
 
     arrays: Arrays
     parts: tuple[Ranker, ...]
     stores: tuple[int, ...]
+    summed: tuple[bool, ...]
     history_length: int
     shares: tuple[Share, ...] = field(default=(), compare=False)
 
@@ -71,18 +76,26 @@ class HybridRanker:
             found.append(part.user(own, known))
         return tuple(found)
 
+    @property
+    def alike(self) -> list[list[int]]:
+        """The parts of each store."""
+        return [[p for p, own in enumerate(self.stores) if own == store] for store in range(len(self.summed))]
+
     def part_scores(self, shared: PyTree, items: PyTree, asked: tuple[PyTree, ...]) -> list[jax.Array]:
         """Each part's own scores, float32 [batch, block]; parts of one store are asked at once, so that it is read
         once."""
         found: dict[int, jax.Array] = {}
-        for store in dict.fromkeys(self.stores):
-            alike = [p for p, own in enumerate(self.stores) if own == store]
-            users, axes = _together([asked[p] for p in alike])
-            score = jax.vmap(self.parts[alike[0]].score, in_axes=(None, None, axes))
-            scores = score(shared["parts"][store], items[store], users)
-            # one product, then what is done with it: see `jaxrec.ranker.products`
-            found |= zip(alike, jax.lax.optimization_barrier(scores), strict=True)
+        for store, alike in enumerate(self.alike):
+            scores = self._scores_of(store, shared, items, tuple(asked[p] for p in alike))
+            found |= zip(alike, scores, strict=True)
         return [found[p] for p in range(len(self.parts))]
+
+    def _scores_of(self, store: int, shared: PyTree, items: PyTree, asked: tuple[PyTree, ...]) -> jax.Array:
+        """Of the parts of one store, float32 [parts, batch, block]."""
+        users, axes = _together(asked)
+        score = jax.vmap(self.parts[self.stores.index(store)].score, in_axes=(None, None, axes))
+        # one product, then what is done with it: see `jaxrec.ranker.products`
+        return jax.lax.optimization_barrier(score(shared["parts"][store], items[store], users))
 
     def spread(self, shared: PyTree, asked: tuple[PyTree, ...]) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of each part's scores over the probe, float32 [batch, parts]."""
@@ -93,7 +106,16 @@ class HybridRanker:
     def user(self, arrays: Arrays, query: Query) -> Asker:
         asked, weights, about = self.asked(arrays, query), arrays.shared["weights"], standing(query)
         mean, std = self.spread(arrays.shared, asked)
-        return Asker(asked, mean, std, about @ weights.parts, about @ weights.new_parts, about @ weights.signals)
+        scale, new_scale = about @ weights.parts / std, about @ weights.new_parts / std
+
+        def zero(scale: jax.Array) -> jax.Array:
+            return jnp.stack([-(scale * mean)[:, alike].sum(axis=1) for alike in map(np.array, self.alike)], axis=1)
+
+        stores = []
+        for alike, summed in zip(self.alike, self.summed, strict=True):
+            known = tuple(asked[p] for p in alike)
+            stores.append(_summed(known, scale[:, np.array(alike)]) if summed else known)
+        return Asker(tuple(stores), scale, new_scale, zero(scale), zero(new_scale), about @ weights.signals)
 
     def score(self, shared: PyTree, items: PyTree, user: Asker) -> jax.Array:
         return sum(term for _, term in self._terms(shared, items, user))
@@ -106,13 +128,18 @@ class HybridRanker:
         return found
 
     def _terms(self, shared: PyTree, items: PyTree, user: Asker) -> Iterator[tuple[str, jax.Array]]:
-        """(what it comes from, float32 [batch, block]) of the signals and of each part; the score is their sum."""
+        """(what it comes from, float32 [batch, block]) of the signals and of each store; the score is their sum."""
         new = items["signals"][:, NEW][None, :]
         yield POPULARITY, user.signal_weights @ items["signals"].T
-        for p, scores in enumerate(self.part_scores(shared, items["parts"], user.parts)):
-            standard = (scores - user.mean[:, p, None]) / user.std[:, p, None]
-            weight = user.weights[:, p, None] + new * user.new_weights[:, p, None]
-            yield getattr(self.parts[p], "reads", BEHAVIOUR), standard * weight
+        for store, (alike, known) in enumerate(zip(self.alike, user.stores, strict=True)):
+            part = self.parts[alike[0]]
+            total = user.zero[:, store, None] + new * user.new_zero[:, store, None]
+            if self.summed[store]:  # nothing of items that nobody has: what is added for them is in `new_zero`
+                total = total + part.score(shared["parts"][store], items["parts"][store], known)
+            else:
+                for p, scores in zip(alike, self._scores_of(store, shared, items["parts"], known), strict=True):
+                    total = total + scores * (user.scale[:, p, None] + new * user.new_scale[:, p, None])
+            yield getattr(part, "reads", BEHAVIOUR), total
 
     def embed_items(self, shared: PyTree, text: jax.Array, features: jax.Array) -> PyTree:
         """What `arrays.items` holds, for new items: parts that cannot read content know nothing of them."""
@@ -130,20 +157,33 @@ class HybridRanker:
         return {"parts": tuple(parts), "signals": new_item_signals(count)}
 
 
-def _together(users: list[PyTree]) -> tuple[PyTree, PyTree]:
+def _is_held(leaf: PyTree) -> bool:
+    return isinstance(leaf, Held)
+
+
+def _summed(users: tuple[PyTree, ...], scale: jax.Array) -> PyTree:
+    """What several parts of one store know of the same askers, each weighed by a column of scale, float32 [batch,
+    parts]: of a ranker that is linear in the asker."""
+
+    def total(*alike: PyTree) -> PyTree:
+        leaves = [one.matrix if _is_held(one) else one for one in alike]
+        sums = sum(leaf * scale[:, p, None] for p, leaf in enumerate(leaves))
+        return Held(sums, alike[0].rows) if _is_held(alike[0]) else sums
+
+    return jax.tree.map(total, *users, is_leaf=_is_held)
+
+
+def _together(users: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
     """(what several parts of one store know of the same askers, stacked; along which axis each leaf is). They ask after
     the same items, weighed in different ways, so that the rows of these are read once."""
 
-    def is_held(leaf: PyTree) -> bool:
-        return isinstance(leaf, Held)
-
     def stacked(*alike: PyTree) -> PyTree:
-        if is_held(alike[0]):
+        if _is_held(alike[0]):
             return Held(jnp.stack([one.matrix for one in alike]), alike[0].rows)
         return jnp.stack(alike)
 
-    axes = jax.tree.map(lambda leaf: Held(0, None) if is_held(leaf) else 0, users[0], is_leaf=is_held)
-    return jax.tree.map(stacked, *users, is_leaf=is_held), axes
+    axes = jax.tree.map(lambda leaf: Held(0, None) if _is_held(leaf) else 0, users[0], is_leaf=_is_held)
+    return jax.tree.map(stacked, *users, is_leaf=_is_held), axes
 
 
 def _after(query: Query, found: list[PyTree]) -> Query:
@@ -171,4 +211,15 @@ def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weig
     arrays = Arrays(shared, {"parts": items, "signals": jnp.asarray(signals)})
     length = max(ranker.history_length for ranker in rankers)
     stores = tuple(list(stored).index(id(ranker.arrays)) for ranker in rankers)
-    return HybridRanker(arrays, tuple(replace(ranker, arrays=None) for ranker in rankers), stores, length)
+    new = np.flatnonzero(np.asarray(signals)[:, NEW])
+    summed = tuple(_may_be_summed(rankers[stores.index(store)], new) for store in range(len(stored)))
+    return HybridRanker(arrays, tuple(replace(ranker, arrays=None) for ranker in rankers), stores, summed, length)
+
+
+def _may_be_summed(ranker: Ranker, new: np.ndarray) -> bool:
+    """Whether what it scores is linear in the asker, and 0 for items that nobody has, which weigh otherwise.
+
+    new: rows of these; later ones are blank."""
+    if not getattr(ranker, "linear", False) or hasattr(ranker, "embed_items"):
+        return False
+    return not any(bool(leaf.any()) for leaf in jax.tree.leaves(take_items(ranker.arrays.items, new)))

@@ -10,6 +10,7 @@ import pytest
 from jaxrec.classic.als import ImplicitAls
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
+from jaxrec.classic.linear import LinearRanker
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular
 from jaxrec.data.cleaning import clean
@@ -26,9 +27,9 @@ from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.learning import LIST, SOFTNESS, _smooth, learn, ndcg
 from jaxrec.hybrid.lessons import Lessons, _best_places
-from jaxrec.hybrid.ranker import NEW, Weights, _after
-from jaxrec.hybrid.signals import HALF_LIVES, NAMES, item_signals, latest
-from jaxrec.item_axis import count_items
+from jaxrec.hybrid.ranker import NEW, Weights, _after, join
+from jaxrec.hybrid.signals import HALF_LIVES, NAMES, STANDING, item_signals, latest, standing
+from jaxrec.item_axis import BY_HISTORY, count_items
 from jaxrec.method import Setting
 from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, Query, score_all
 from jaxrec.serve.export import export
@@ -218,8 +219,9 @@ def test_the_blend_is_no_worse_than_its_parts_on_what_it_has_not_seen(data, fitt
 def test_scores_are_the_weighted_standardised_scores(fitted):
     _, hybrid = fitted
     query = query_of([3, 8, 1])
-    asker = hybrid.user(hybrid.arrays, query)
-    total = np.asarray(asker.signal_weights @ hybrid.arrays.items["signals"].T)
+    weights = hybrid.arrays.shared["weights"]
+    of_parts, of_signals = (np.asarray(standing(query) @ leaf) for leaf in (weights.parts, weights.signals))
+    total = of_signals @ np.asarray(hybrid.arrays.items["signals"]).T
     for p, part in enumerate(PARTS):
         alone = replace(
             hybrid.parts[p], arrays=Arrays(hybrid.arrays.shared["parts"][p], hybrid.arrays.items["parts"][p])
@@ -228,7 +230,7 @@ def test_scores_are_the_weighted_standardised_scores(fitted):
         assert part.name
         warm = np.asarray(hybrid.arrays.items["signals"])[:, -1] == 0
         spread = (scores - scores[:, warm].mean()) / (scores[:, warm].std() + 1e-6)
-        total = total + spread * np.asarray(asker.weights)[:, p, None]
+        total = total + spread * of_parts[:, p, None]
     np.testing.assert_allclose(score_all(hybrid, hybrid.arrays, query)[:, warm], total[:, warm], rtol=2e-3, atol=2e-3)
 
 
@@ -274,6 +276,30 @@ def test_parts_that_are_only_asked_differently_share_what_they_store(data, fitte
     for part, scores in zip(parts, together, strict=True):
         alone = real(part, known)
         np.testing.assert_allclose(scores, score_all(alone, alone.arrays, query_of([3, 8, 1])), atol=1e-5)
+
+
+@pytest.mark.parametrize("tells_of_new", [False, True])
+def test_a_store_that_is_linear_is_asked_once_and_scores_as_its_parts_would(tells_of_new):
+    draw = np.random.default_rng(4)
+    matrix = draw.normal(size=(12, 12)).astype(np.float32)
+    signals = draw.normal(size=(12, len(NAMES))).astype(np.float32)
+    signals[:, NEW] = np.arange(12) >= 9
+    matrix[:, 9:] *= tells_of_new
+    store = Arrays({}, {BY_HISTORY: jnp.asarray(matrix)})
+    parts = tuple(LinearRanker(store, 8, tau, 0.1) for tau in (None, 2.0, 5.0))
+    shapes = ((len(STANDING), 3), (len(STANDING), 3), (len(STANDING), len(NAMES)))
+    weights = Weights(*(jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes))
+    hybrid = join(parts, jnp.asarray(signals), jnp.arange(9), weights)
+    assert hybrid.summed == (not tells_of_new,)
+    query = query_of([3, 8, 1])
+    about, expected = np.asarray(standing(query)), 0.0
+    of_parts, of_new, of_signals = map(np.asarray, weights)
+    for p, part in enumerate(parts):
+        scores = np.asarray(score_all(part, store, query))
+        standard = (scores - scores[:, :9].mean()) / (scores[:, :9].std() + 1e-6)
+        expected += standard * (about @ of_parts + signals[:, NEW, None] * (about @ of_new))[:, p]
+    expected += about @ of_signals @ signals.T
+    np.testing.assert_allclose(score_all(hybrid, hybrid.arrays, query), expected, atol=1e-4)
 
 
 @pytest.mark.timeout(120)
