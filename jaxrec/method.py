@@ -59,7 +59,8 @@ class Method(Protocol):
 
     A method may have more, and is asked for it only where it has it: `settled` and `reads_text`, see the functions of
     these names; parts: a tuple of the methods that it is made of;
-    asking: names of options that matter only when its ranker is asked, which has fields of these names.
+    asking: names of options that matter only when its ranker is asked, which has fields of these names; inert: a
+    frozenset of the names of options that are of no account, as the others stand.
     """
 
     ranges: ClassVar[Ranges]
@@ -82,6 +83,11 @@ def settled(method: Method, data: TrainingData, setting: Setting = HERE) -> Meth
 def reads_text(method: Method) -> bool:
     """Whether it looks at the text vectors of the data; yes, unless it says that it does not."""
     return getattr(method, "reads_text", True)
+
+
+def inert(method: Method) -> frozenset[str]:
+    """Names of options that are of no account, as the others stand."""
+    return getattr(method, "inert", frozenset())
 
 
 def asked_options(method: Method) -> dict[str, Any]:

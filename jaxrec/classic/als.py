@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, inert_recency, roomy_history_length
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import recency
@@ -105,6 +105,7 @@ class ImplicitAls:
         "nu": (0.0, 0.5, 1.0),
         **RECENCY,
     }
+    inert = property(inert_recency)
 
     @property
     def name(self) -> str:

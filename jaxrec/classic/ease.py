@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, cooccurrence, distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import (
+    ASKING,
+    RECENCY,
+    all_cooccurrence,
+    cooccurrence,
+    distinct_pairs,
+    inert_recency,
+    roomy_history_length,
+)
 from jaxrec.classic.linear import LinearRanker, check_size, inverse
 from jaxrec.data.cuts import place_in_user
 from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
@@ -81,6 +89,7 @@ class Ease:
         "half_life": (None, 15.0, 60.0, 250.0),
         **RECENCY,
     }
+    inert = property(inert_recency)
 
     @property
     def name(self) -> str:
@@ -97,13 +106,15 @@ class Ease:
         items, users = data.dataset.num_items, data.dataset.num_users
         self._check()
         check_size("EASE", items, items, MATRICES, self.max_gigabytes, "items x items")
-        pairs = distinct_pairs(data.train, items)
-        weights = _user_weights(data.train, pairs[0], users, self.half_life, self.by_length)
-        both = cooccurrence(pairs, users, items, user_weights=weights)
+        if self.half_life is None and not self.by_length:
+            both = all_cooccurrence(data)
+        else:
+            pairs = distinct_pairs(data.train, items)
+            weights = _user_weights(data.train, pairs[0], users, self.half_life, self.by_length)
+            both = cooccurrence(pairs, users, items, user_weights=weights)
         both = both + self.dropout / (1 - self.dropout) * jnp.diag(jnp.diag(both))
         if self.nearby:
-            runs, in_runs = _runs(data.train, self.window)
-            both = both + self.nearby * cooccurrence(distinct_pairs(in_runs, items), runs, items)
+            both = both + self.nearby * data.once(("runs", self.window), lambda: _in_runs(data, self.window))
         length = self.history_length or roomy_history_length(data.train)
         if not self.content:
             return LinearRanker(Arrays({}, {BY_HISTORY: _solve(both, self.l2)[0]}), length, self.tau, self.base)
@@ -147,6 +158,13 @@ def _solve(both: jax.Array, l2: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.where(eye > 0, 0.0, -solver / jnp.diag(solver)[None, :]), solver
 
 
+def _in_runs(data: TrainingData, window: int) -> jax.Array:
+    """W^T W, float32 [items, items]: in how many runs both items are."""
+    runs, in_runs = _runs(data.train, window)
+    items = data.dataset.num_items
+    return cooccurrence(distinct_pairs(in_runs, items), runs, items)
+
+
 def _runs(train: Interactions, window: int) -> tuple[int, Interactions]:
     """(how many, the events twice over with the run that they lie in as their user): each half of a run is the other
     half of the next."""
@@ -159,11 +177,9 @@ def _runs(train: Interactions, window: int) -> tuple[int, Interactions]:
 
 def _user_weights(
     train: Interactions, user_rows: np.ndarray, users: int, half_life: float | None, by_length: float
-) -> np.ndarray | None:
-    """float64 [users], None for all alike: 2^(-age / half_life), where the age of a user is that of the last event, in
-    days before the end, times n^-by_length, scaled. user_rows: of the distinct pairs."""
-    if half_life is None and not by_length:
-        return None
+) -> np.ndarray:
+    """float64 [users]: 2^(-age / half_life), where the age of a user is that of the last event, in days before the end,
+    times n^-by_length, scaled. user_rows: of the distinct pairs."""
     weights = np.ones(users)
     if half_life is not None:
         last = np.zeros(users, np.int64)

@@ -8,13 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.method import Ranges
+from jaxrec.data.training import TrainingData
+from jaxrec.method import Method, Ranges
 
 USERS_TIMES_ITEMS = 2**25  # cells of the matrix held at once while counting: 128 MB
 PAIRS_AT_ONCE = 2**22
 SLOWER = 500  # one scattered addition takes as long as so many multiplications in a matrix product
 RECENCY: Ranges = {"tau": (None, 4.0, 8.0, 16.0, 32.0), "base": (0.05, 0.1, 0.2)}
 ASKING = tuple(RECENCY)  # of no account until somebody asks: fits that differ in nothing else are one
+
+
+def inert_recency(method: Method) -> frozenset[str]:
+    """`Method.inert` where RECENCY is all that may be of no account: events weigh alike whatever `base` is."""
+    return frozenset({"base"} if method.tau is None else ())
 
 
 def distinct_pairs(interactions: Interactions, num_items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +74,12 @@ def cooccurrence(
     for block in _user_blocks(pairs, roots.astype(np.float32), num_users, users):
         counts = _add_block(counts, *block, start, users=users)
     return counts
+
+
+def all_cooccurrence(data: TrainingData) -> jax.Array:
+    """X^T X of all that is trained on, float32 [items, items], counted once for all who ask."""
+    users, items = data.dataset.num_users, data.dataset.num_items
+    return data.once("cooccurrence", lambda: cooccurrence(distinct_pairs(data.train, items), users, items))
 
 
 def _item_pairs(

@@ -14,6 +14,7 @@ from jaxrec.classic.interaction_matrix import (
     RECENCY,
     cooccurrence,
     distinct_pairs,
+    inert_recency,
     rarity,
     roomy_history_length,
 )
@@ -125,6 +126,10 @@ class ItemNeighbours:
         "b": Between(0.2, 1.0),
         **RECENCY,
     }
+
+    @property
+    def inert(self) -> frozenset[str]:
+        return inert_recency(self) | frozenset(() if self.similarity == "bm25" else ("k1", "b"))
 
     @property
     def name(self) -> str:

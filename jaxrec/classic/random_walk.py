@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, inert_recency, roomy_history_length
 from jaxrec.classic.neighbours import NeighbourRanker, nearest_items, neighbour_arrays
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
@@ -43,6 +43,7 @@ class RandomWalk:
         "normalize": (False, True),
         **RECENCY,
     }
+    inert = property(inert_recency)
 
     @property
     def name(self) -> str:

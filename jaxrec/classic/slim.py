@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, cooccurrence, distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, all_cooccurrence, inert_recency, roomy_history_length
 from jaxrec.classic.linear import LinearRanker, check_size, inverse, without_diagonal
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -47,6 +47,7 @@ class Slim:
         "non_negative": (True, False),
         **RECENCY,
     }
+    inert = property(inert_recency)
 
     @property
     def name(self) -> str:
@@ -58,7 +59,7 @@ class Slim:
         check_size("SLIM", items, items, MATRICES, self.max_gigabytes, "items x items")
         if self.l1 < 0 or self.l2 < 0 or self.rho <= 0 or self.iterations < 1:
             raise UserError("Slim needs l1 and l2 of at least 0, rho above 0 and at least 1 iteration")
-        both = cooccurrence(distinct_pairs(data.train, items), data.dataset.num_users, items)
+        both = all_cooccurrence(data)
         weights = _admm(both, self.l1, self.l2, self.rho, self.iterations, non_negative=self.non_negative)
         length = self.history_length or roomy_history_length(data.train)
         return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)

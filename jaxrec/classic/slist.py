@@ -11,8 +11,8 @@ from jaxrec.classic.interaction_matrix import (
     ASKING,
     RECENCY,
     add_pairs,
-    cooccurrence,
-    distinct_pairs,
+    all_cooccurrence,
+    inert_recency,
     roomy_history_length,
 )
 from jaxrec.classic.linear import LinearRanker, check_size, inverse, without_diagonal
@@ -55,17 +55,18 @@ class Slist:
         "whole": (0.1, 0.3, 1.0, 3.0),
         **RECENCY,
     }
+    inert = property(inert_recency)
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> LinearRanker:
         """Raises UserError when the catalog is too large for an item by item matrix, or an option is out of range."""
-        items, users = data.dataset.num_items, data.dataset.num_users
+        items = data.dataset.num_items
         check_size("SLIST", items, items, MATRICES, self.max_gigabytes, "items x items")
         if self.l2 <= 0 or self.whole < 0 or self.window < 1:
             raise UserError(
                 "Slist needs l2 above 0, whole of at least 0 and a window of at least 1 event, "
                 f"not l2={self.l2:g}, whole={self.whole:g} and window={self.window}"
             )
-        both = self.whole * cooccurrence(distinct_pairs(data.train, items), users, items)
+        both = self.whole * all_cooccurrence(data)
         weights = _solve(*_moments(data.train, both, self.window), self.l2)
         length = self.history_length or roomy_history_length(data.train)
         return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)

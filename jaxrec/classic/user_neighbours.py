@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, rarity, roomy_history_length
+from jaxrec.classic.interaction_matrix import (
+    ASKING,
+    RECENCY,
+    distinct_pairs,
+    inert_recency,
+    rarity,
+    roomy_history_length,
+)
 from jaxrec.classic.linear import check_size
 from jaxrec.data.training import TrainingData
 from jaxrec.history_matrix import weighted_history
@@ -77,6 +84,10 @@ class UserNeighbours:
         "b": Between(0.2, 1.0),
         **RECENCY,
     }
+
+    @property
+    def inert(self) -> frozenset[str]:
+        return inert_recency(self) | frozenset(() if self.similarity == "bm25" else ("k1", "b"))
 
     @property
     def name(self) -> str:

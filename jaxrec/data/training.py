@@ -1,6 +1,7 @@
 """What a method learns from."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from jaxrec.data.dataset import Dataset
 from jaxrec.data.holdout import Holdout, HoldoutRule
 from jaxrec.data.interactions import Interactions
+
+KEPT = 2**28  # bytes of what is counted once for several fits; what is larger is counted again
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class TrainingData:
     holdout: Holdout | None = None
     rule: HoldoutRule | None = None
     encoder: Any = None
+    _counted: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def has_text(self) -> bool:
@@ -36,6 +40,16 @@ class TrainingData:
     @property
     def has_validation(self) -> bool:
         return self.holdout is not None and len(self.holdout.valid) > 0
+
+    def once(self, key: Hashable, count: Callable[[], Any]) -> Any:
+        """The array that `count` gives: the same for all fits to this data that ask by that key, unless it is larger
+        than 256 MB."""
+        if key in self._counted:
+            return self._counted[key]
+        array = count()
+        if array.nbytes <= KEPT:
+            self._counted[key] = array
+        return array
 
     def on(self, holdout: Holdout) -> "TrainingData":
         """The same with the training part of another split."""

@@ -18,7 +18,7 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import DataError, DivergedError, Preempted, UserError
 from jaxrec.evaluate.evaluator import Evaluation, Judged, evaluate
 from jaxrec.experiment import Experiment
-from jaxrec.method import Method, Setting, as_fitted, asked_options
+from jaxrec.method import Method, Setting, as_fitted, asked_options, inert
 from jaxrec.ranker import Ranker
 from jaxrec.run import Prepared, prepare
 from jaxrec.study.cost import forget_peak, peak, timed
@@ -170,7 +170,9 @@ def search(work: Work, loaded: Loaded | None) -> Trial | str:
         options = propose(work.method, tried, work.study.trials, work.study.seed)
         if options is None:
             break
-        trial, kept = _trial(work, loaded, options, len(trials), kept)
+        trial = _known(work, options, trials)
+        if trial is None:
+            trial, kept = _trial(work, loaded, options, len(trials), kept)
         work.folder.add_trial(trial)
         trials.append(trial)
         _tell(work, trials)
@@ -182,6 +184,21 @@ def search(work: Work, loaded: Loaded | None) -> Trial | str:
 
 
 DIVERGED = "DivergedError"
+
+
+def _known(work: Work, options: dict[str, Any], trials: list[Trial]) -> Trial | None:
+    """The trial, where an earlier one differs from it in options alone that are of no account: it found the same."""
+
+    def of_account(options: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            idle = inert(with_options(work.method, options))
+        except UserError:
+            return None
+        return {path: value for path, value in options.items() if path not in idle}
+
+    wanted = of_account(options)
+    same = (t for t in trials if t.value is not None and wanted is not None and of_account(t.options) == wanted)
+    return next((replace(trial, number=len(trials), options=options, seconds=0.0) for trial in same), None)
 
 
 class Fitted(NamedTuple):
@@ -228,7 +245,8 @@ def _test(work: Work, loaded: Loaded, best: Trial, method: Method, chosen: str, 
     setting = work.setting(name, seed)
     final = method.settled(loaded.data, setting) if hasattr(method, "settled") else method
     anew = forget_peak()
-    ranker, fit_seconds = timed(lambda: final.fit(loaded.refit, setting.within("refit")))
+    data = replace(loaded.refit)  # nothing that another method has counted: the seconds are this one's own
+    ranker, fit_seconds = timed(lambda: final.fit(data, setting.within("refit")))
     ks = tuple(k for k in work.study.ks if k <= loaded.data.dataset.num_items) or (loaded.data.dataset.num_items,)
     result = loaded.judge(ranker, "test", ks, method.name)
     memory, of_what = peak(anew)

@@ -8,17 +8,23 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrec.classic.als import ImplicitAls
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
+from jaxrec.classic.random_walk import RandomWalk
+from jaxrec.classic.slim import Slim
+from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.config import from_json, to_json
+from jaxrec.data import training
 from jaxrec.data.holdout import ColdItems, RandomPerUser, TimeCutoff
 from jaxrec.data.sources.synthetic import Synthetic
 from jaxrec.errors import DataError, UserError
 from jaxrec.evaluate.evaluator import Judged, evaluate
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import as_fitted
+from jaxrec.ranker import Query, score_all
 from jaxrec.study import run
 from jaxrec.study.command import compare_config
 from jaxrec.study.compare import compare_all
@@ -36,6 +42,9 @@ STUDY = Study(
     trials=4,
     ks=(10, 20),
 )
+
+HISTORY = np.array([[3, 8, 1]], np.int32)
+QUERY = Query(HISTORY, np.ones_like(HISTORY, np.float32), np.zeros_like(HISTORY, np.float32), *[np.zeros((1, 0))] * 2)
 
 
 def quiet(text):
@@ -125,6 +134,43 @@ def test_interrupted_and_resumed_no_trial_is_done_twice(whole, tmp_path, monkeyp
     (table,) = compare_all(STUDY, tmp_path, methods=("ease",), say=quiet)
     assert len(done) == 6 and [row["method"] for row in table["rows"]] == ["Ease"]
     assert "ItemNeighbours: left out: not worked on yet" in table["notes"]
+
+
+def test_options_of_no_account_are_not_tried_anew(tmp_path, monkeypatch):
+    tried, trial = [], run._trial
+    monkeypatch.setattr(
+        run, "_trial", lambda work, loaded, options, *rest: tried.append(options) or trial(work, loaded, options, *rest)
+    )
+    study = replace(STUDY, methods=(ItemNeighbours(),), trials=8)
+    compare_all(study, tmp_path, say=quiet)
+    trials = trials_of(tmp_path, "itemneighbours")
+    copied = [t for t in trials if t.options not in tried]
+    assert len(trials) == 8 and len(tried) == 8 - len(copied) and copied
+    assert any(t.options["k1"] != ItemNeighbours().k1 or t.options["b"] != ItemNeighbours().b for t in copied)
+    data = run.load(study, quiet)
+    for copy in copied:
+        assert copy.seconds == 0 and copy.options["similarity"] != "bm25"
+        assert data.judge(ItemNeighbours(**copy.options).fit(data.data), "valid", (10,), "x")["ndcg@10"] == copy.value
+
+
+@pytest.mark.parametrize("method", [ItemNeighbours(), UserNeighbours(), Ease(), Slim(), ImplicitAls(), RandomWalk()])
+def test_what_a_method_says_is_of_no_account_is(method):
+    data = run.load(STUDY, quiet).data
+    scores = score_all(ranker := method.fit(data), ranker.arrays, QUERY)
+    other = {"base": 0.9, "k1": 3.0, "b": 0.3}
+    assert method.inert == ({"base", "k1", "b"} if hasattr(method, "k1") else {"base"})
+    changed = replace(method, **{name: other[name] for name in method.inert}).fit(data)
+    np.testing.assert_array_equal(score_all(changed, changed.arrays, QUERY), scores)
+    assert not replace(method, tau=2.0, **({"similarity": "bm25"} if hasattr(method, "k1") else {})).inert
+
+
+def test_what_several_fits_count_is_counted_once_and_no_more_is_kept_than_may_be(monkeypatch):
+    counts, data = [], replace(run.load(STUDY, quiet).data)
+    again = lambda size: data.once(size, lambda: counts.append(size) or np.zeros(size, np.uint8))  # noqa: E731
+    monkeypatch.setattr(training, "KEPT", 10)
+    assert [again(size).nbytes for size in (10, 11, 10, 11)] == [10, 11, 10, 11] and counts == [10, 11, 11]
+    replace(data).once(10, lambda: counts.append("of another") or np.zeros(1))
+    assert counts[-1] == "of another"
 
 
 def test_methods_leave_no_programs_behind(tmp_path):
