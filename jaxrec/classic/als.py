@@ -34,6 +34,7 @@ class Penalty(NamedTuple):
     nu: jax.Array
 
     def of(self, total: jax.Array) -> jax.Array:
+        """What it adds to the diagonal of the normal matrix of a row whose events weigh `total`."""
         return self.l2 * (total + self.unseen) ** self.nu
 
 
