@@ -53,7 +53,7 @@ class AlsRanker:
         weights = _history_weights(query.history, arrays.items["vector"].shape[0], self.tau, self.base)
         room = (0, -query.history.shape[1] % WIDTH)
         rows, weights = (jnp.pad(x, ((0, 0), room)) for x in (jnp.maximum(query.history, 0), weights))
-        penalty = Penalty(**arrays.shared["penalty"])
+        penalty, steps = Penalty(**arrays.shared["penalty"]), jnp.asarray(rows.shape[1] // WIDTH, jnp.int32)
 
         def one(rows: jax.Array, weights: jax.Array) -> jax.Array:
             def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -62,7 +62,6 @@ class AlsRanker:
             diagonal = arrays.shared["gram"] + penalty.of(weights.sum())
             return _solve(events, steps, arrays.items["vector"], diagonal, jnp.zeros_like(diagonal), EXACT)
 
-        steps = jnp.asarray(rows.shape[1] // WIDTH, jnp.int32)
         return jax.vmap(one)(rows, weights)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
@@ -233,9 +232,11 @@ def _solve(events, steps, vectors: jax.Array, diagonal: jax.Array, old: jax.Arra
 
         return jax.lax.fori_loop(0, steps, step, start)
 
+    def left(x: jax.Array) -> jax.Array:
+        return over_events(lambda some, weights: dot(weights * dot(some, x), some), diagonal * x)
+
     dot = partial(jnp.matmul, precision="highest")
     right = over_events(lambda some, weights: dot(weights, some), jnp.zeros_like(old))
-    left = lambda x: over_events(lambda some, weights: dot(weights * dot(some, x), some), diagonal * x)  # noqa: E731
     return cg(left, right, old, tol=tolerance, maxiter=2 * len(old), M=lambda x: x / diagonal)[0]
 
 
