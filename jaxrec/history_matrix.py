@@ -1,5 +1,6 @@
 """Histories as rows of the user by item matrix: what rankers read that know an asker by items alone."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,12 +17,18 @@ class Held(NamedTuple):
     @classmethod
     def of(cls, history: jax.Array, matrix: jax.Array) -> "Held":
         """history: int32 [batch, length], -1 where padded; matrix: a `history_matrix` of it, scaled or not."""
-        count, (batch, length) = matrix.shape[1], history.shape
-        asker, place = jnp.arange(batch)[:, None], jnp.arange(length)[None, :]
-        known = (history >= 0) & (history < count)
-        rows = jnp.where(known, history, count)
-        first = jnp.full((batch, count + 1), length, jnp.int32).at[asker, rows].min(place)
-        return cls(matrix, jnp.where(known & (jnp.take_along_axis(first, rows, axis=1) == place), history, -1))
+        return cls(matrix, _distinct(history, matrix.shape[1]))
+
+
+@partial(jax.jit, static_argnames="count")  # traced once, however many parts of a blend ask
+def _distinct(history: jax.Array, count: int) -> jax.Array:
+    """The rows of `Held`: of the known items, [0, count), each where it stands first."""
+    batch, length = history.shape
+    asker, place = jnp.arange(batch)[:, None], jnp.arange(length)[None, :]
+    known = (history >= 0) & (history < count)
+    rows = jnp.where(known, history, count)
+    first = jnp.full((batch, count + 1), length, jnp.int32).at[asker, rows].min(place)
+    return jnp.where(known & (jnp.take_along_axis(first, rows, axis=1) == place), history, -1)
 
 
 def history_matrix(history: jax.Array, num_items: int, weights: jax.Array | None = None) -> jax.Array:
@@ -43,6 +50,7 @@ def recency(history: jax.Array, tau: float, base: float) -> jax.Array:
     return base + jnp.exp(-jnp.maximum(rank, 0) / tau)
 
 
+@partial(jax.jit, static_argnames=("num_items", "tau", "base"))
 def weighted_history(history: jax.Array, num_items: int, tau: float | None, base: float) -> jax.Array:
     """`history_matrix` weighed by `recency`, or by ones where tau is None: what a linear ranker is asked with."""
     return history_matrix(history, num_items, None if tau is None else recency(history, tau, base))

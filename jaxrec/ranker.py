@@ -91,6 +91,11 @@ class Ranking(NamedTuple):
     rows: Array
 
 
+def is_linear(ranker: Ranker) -> bool:
+    """Whether the scores of a weighted sum of askers are that sum of their scores."""
+    return getattr(ranker, "linear", False)
+
+
 def num_items(arrays: Arrays) -> int:
     return count_items(arrays.items)
 

@@ -1,5 +1,6 @@
 """The client against a service of its own process."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import own_data
 import pytest
 
 from jaxrec.classic.content import ContentNeighbours
@@ -30,7 +32,8 @@ def started(artifact, *options):
         taken.bind(("127.0.0.1", 0))
         port = str(taken.getsockname()[1])
     command = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(artifact), "--port", port, *options]
-    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {own_data.QUICK.upper(): "1"}
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     for line in service.stdout:
         if line.startswith("serving"):
             break

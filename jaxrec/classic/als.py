@@ -50,19 +50,7 @@ class AlsRanker:
     base: float = 1.0
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
-        weights = _history_weights(query.history, arrays.items["vector"].shape[0], self.tau, self.base)
-        room = (0, -query.history.shape[1] % WIDTH)
-        rows, weights = (jnp.pad(x, ((0, 0), room)) for x in (jnp.maximum(query.history, 0), weights))
-        penalty, steps = Penalty(**arrays.shared["penalty"]), jnp.asarray(rows.shape[1] // WIDTH, jnp.int32)
-
-        def one(rows: jax.Array, weights: jax.Array) -> jax.Array:
-            def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
-                return tuple(jax.lax.dynamic_slice_in_dim(x, step * WIDTH, WIDTH) for x in (rows, weights))
-
-            diagonal = arrays.shared["gram"] + penalty.of(weights.sum())
-            return _solve(events, steps, arrays.items["vector"], diagonal, jnp.zeros_like(diagonal), EXACT)
-
-        return jax.vmap(one)(rows, weights)
+        return _asked(arrays, query.history, self.tau, self.base)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
         return products(user, items["vector"])
@@ -216,6 +204,24 @@ def _solve_all(
     solved = jax.lax.map(block, (lists.order, lists.starts, lists.lengths)).reshape(-1, old.shape[1])
     solved = jnp.zeros_like(old).at[lists.order.ravel()].set(solved, mode="drop")
     return jnp.matmul(solved, axes.T, precision="highest")
+
+
+@partial(jax.jit, static_argnames=("tau", "base"))  # traced once, however many parts of a blend ask
+def _asked(arrays: Arrays, history: jax.Array, tau: float | None, base: float) -> jax.Array:
+    """The vectors of askers, float32 [batch, dim]."""
+    weights = _history_weights(history, arrays.items["vector"].shape[0], tau, base)
+    room = (0, -history.shape[1] % WIDTH)
+    rows, weights = (jnp.pad(x, ((0, 0), room)) for x in (jnp.maximum(history, 0), weights))
+    penalty, steps = Penalty(**arrays.shared["penalty"]), jnp.asarray(rows.shape[1] // WIDTH, jnp.int32)
+
+    def one(rows: jax.Array, weights: jax.Array) -> jax.Array:
+        def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return tuple(jax.lax.dynamic_slice_in_dim(x, step * WIDTH, WIDTH) for x in (rows, weights))
+
+        diagonal = arrays.shared["gram"] + penalty.of(weights.sum())
+        return _solve(events, steps, arrays.items["vector"], diagonal, jnp.zeros_like(diagonal), EXACT)
+
+    return jax.vmap(one)(rows, weights)
 
 
 def _solve(events, steps, vectors: jax.Array, diagonal: jax.Array, old: jax.Array, tolerance: jax.Array) -> jax.Array:

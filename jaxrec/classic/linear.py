@@ -14,6 +14,7 @@ from jaxrec.ranker import Arrays, PyTree, Query, products
 FEW = 0.5  # of the known items: rows of all askers together, up to which each is read by itself
 
 
+@jax.jit  # traced once, however many parts of a blend ask
 def history_products(held: Held, by_history: jax.Array) -> jax.Array:
     """float32 [batch, block]: held.matrix times by_history, float32 [known items, block].
 

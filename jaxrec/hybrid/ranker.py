@@ -11,7 +11,7 @@ import numpy as np
 from jaxrec.history_matrix import Held
 from jaxrec.hybrid.signals import latest, new_item_signals, standing
 from jaxrec.item_axis import map_items, shape_of_items, take_items
-from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, PyTree, Query, Ranker, Share
+from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, PyTree, Query, Ranker, Share, is_linear
 
 NEW = -1  # the last signal: whether nobody has the item
 
@@ -66,14 +66,17 @@ class HybridRanker:
         return replace(self, arrays=None)
 
     def asked(self, arrays: Arrays, query: Query) -> tuple[PyTree, ...]:
-        """What each part knows of the askers."""
+        """What each part knows of the askers; linear ones solve nothing, and need not wait for the others."""
         found: list[PyTree] = []
+        before: list[PyTree] = []
         for part, store in zip(self.parts, self.stores, strict=True):
             own = Arrays(arrays.shared["parts"][store], arrays.items["parts"][store])
-            known = _after(query, found)
+            known = query if is_linear(part) else _after(query, before)
             if part.history_length < self.history_length:
                 known = latest(known, part.history_length)
             found.append(part.user(own, known))
+            if not is_linear(part):
+                before.append(found[-1])
         return tuple(found)
 
     @property
@@ -188,7 +191,7 @@ def _together(users: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
 
 def _after(query: Query, found: list[PyTree]) -> Query:
     """The query, but not before all of these parts have been asked: where two parts solve equations (such as two iALS)
-    at the same time in one program, XLA's runtime for few CPU cores can wait for itself for ever. All of them, since
+    at the same time in one program, XLA's runtime for few CPU cores can wait for itself for ever. All of these, since
     one that reads no history may be asked before those that stand in front of it."""
     if not found:
         return query
@@ -220,6 +223,6 @@ def _may_be_summed(ranker: Ranker, new: np.ndarray) -> bool:
     """Whether what it scores is linear in the asker, and 0 for items that nobody has, which weigh otherwise.
 
     new: rows of these; later ones are blank."""
-    if not getattr(ranker, "linear", False) or hasattr(ranker, "embed_items"):
+    if not is_linear(ranker) or hasattr(ranker, "embed_items"):
         return False
     return not any(bool(leaf.any()) for leaf in jax.tree.leaves(take_items(ranker.arrays.items, new)))

@@ -37,6 +37,7 @@ def test_a_perfect_list_has_ndcg_1_whatever_the_number_of_positives():
     np.testing.assert_allclose(metrics.ndcg(hits, np.array([1, 4, 10, 25]), 10), 1)
 
 
+@pytest.mark.oracle
 def test_equal_to_ranx():
     ranx = pytest.importorskip("ranx")
     draw = np.random.default_rng(0)
