@@ -12,7 +12,9 @@ from jaxrec.classic.content import ContentNeighbours
 from jaxrec.config import from_json, load_config, override, to_json
 from jaxrec.errors import UserError
 from jaxrec.experiment import check_shapes
+from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.run import prepare
+from jaxrec.serve.artifact import read_manifest
 from jaxrec.tasks.task import bound
 from jaxrec.tasks.tuning import tuned_for
 from jaxrec.train.trained import trained_in
@@ -111,6 +113,8 @@ def test_debug_from_data_to_artifact(path, tmp_path, monkeypatch):
     user = json.loads((tmp_path / "run" / "results.json").read_text())["user"]
     asked = own_data.jaxrec("recommend", "--artifact", "run/artifact", "--user", user, "--k", 3, "--json")
     assert asked.code == 0 and len(json.loads(asked.out)) == 3
+    if isinstance(load_config(path).method, Hybrid):
+        assert read_manifest(tmp_path / "run" / "artifact").any_history  # short histories are asked about as such
     if path.stem.startswith("hybrid_"):
         assert "adds most" in said.out and "What each part adds" in (tmp_path / "run" / "report.html").read_text()
 

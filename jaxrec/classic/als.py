@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, inert_recency, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, inert_recency, roomy_history_length
+from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import recency
@@ -210,18 +211,18 @@ def _solve_all(
 def _asked(arrays: Arrays, history: jax.Array, tau: float | None, base: float) -> jax.Array:
     """The vectors of askers, float32 [batch, dim]."""
     weights = _history_weights(history, arrays.items["vector"].shape[0], tau, base)
-    room = (0, -history.shape[1] % WIDTH)
-    rows, weights = (jnp.pad(x, ((0, 0), room)) for x in (jnp.maximum(history, 0), weights))
-    penalty, steps = Penalty(**arrays.shared["penalty"]), jnp.asarray(rows.shape[1] // WIDTH, jnp.int32)
+    longest = jnp.where(history >= 0, jnp.arange(history.shape[1])[None, :] + 1, 0).max(initial=0)
+    penalty, steps = Penalty(**arrays.shared["penalty"]), (longest + WIDTH - 1) // WIDTH
 
     def one(rows: jax.Array, weights: jax.Array) -> jax.Array:
         def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return tuple(jax.lax.dynamic_slice_in_dim(x, step * WIDTH, WIDTH) for x in (rows, weights))
+            at = step * WIDTH + jnp.arange(WIDTH)
+            return tuple(x.at[at].get(mode="fill", fill_value=0) for x in (rows, weights))
 
         diagonal = arrays.shared["gram"] + penalty.of(weights.sum())
         return _solve(events, steps, arrays.items["vector"], diagonal, jnp.zeros_like(diagonal), EXACT)
 
-    return jax.vmap(one)(rows, weights)
+    return jax.vmap(one)(jnp.maximum(history, 0), weights)
 
 
 def _solve(events, steps, vectors: jax.Array, diagonal: jax.Array, old: jax.Array, tolerance: jax.Array) -> jax.Array:

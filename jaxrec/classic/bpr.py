@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxrec.classic.interaction_matrix import distinct_pairs, roomy_history_length
+from jaxrec.classic.interaction_matrix import roomy_history_length
+from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix

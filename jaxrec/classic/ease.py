@@ -12,13 +12,12 @@ from jaxrec.classic.interaction_matrix import (
     RECENCY,
     all_cooccurrence,
     cooccurrence,
-    distinct_pairs,
     inert_recency,
     roomy_history_length,
 )
 from jaxrec.classic.linear import LinearRanker, check_size, inverse
 from jaxrec.data.cuts import place_in_user
-from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions
+from jaxrec.data.interactions import SECONDS_PER_DAY, Interactions, distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.item_axis import BY_HISTORY

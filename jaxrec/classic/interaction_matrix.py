@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Interactions, distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.method import Method, Ranges
 
@@ -21,13 +21,6 @@ ASKING = tuple(RECENCY)  # of no account until somebody asks: fits that differ i
 def inert_recency(method: Method) -> frozenset[str]:
     """`Method.inert` where RECENCY is all that may be of no account: events weigh alike whatever `base` is."""
     return frozenset({"base"} if method.tau is None else ())
-
-
-def distinct_pairs(interactions: Interactions, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """(user rows, item rows), int32 [pairs], by user: who has what, however often and however rated."""
-    keys = np.sort(interactions.user_rows.astype(np.int64) * num_items + interactions.item_rows)
-    keys = keys[np.diff(keys, prepend=-1) > 0]  # np.unique hashes, which takes tens of times as long
-    return (keys // num_items).astype(np.int32), (keys % num_items).astype(np.int32)
 
 
 def item_counts(interactions: Interactions, num_items: int) -> np.ndarray:

@@ -13,12 +13,12 @@ from jaxrec.classic.interaction_matrix import (
     ASKING,
     RECENCY,
     cooccurrence,
-    distinct_pairs,
     inert_recency,
     rarity,
     roomy_history_length,
 )
 from jaxrec.classic.linear import history_products
+from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.history_matrix import Held, weighted_history
 from jaxrec.item_axis import BY_HISTORY

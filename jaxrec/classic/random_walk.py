@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, distinct_pairs, inert_recency, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, inert_recency, roomy_history_length
 from jaxrec.classic.neighbours import NeighbourRanker, nearest_items, neighbour_arrays
+from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays

@@ -10,12 +10,12 @@ import numpy as np
 from jaxrec.classic.interaction_matrix import (
     ASKING,
     RECENCY,
-    distinct_pairs,
     inert_recency,
     rarity,
     roomy_history_length,
 )
 from jaxrec.classic.linear import check_size
+from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.history_matrix import weighted_history
 from jaxrec.method import HERE, Between, Ranges, Setting

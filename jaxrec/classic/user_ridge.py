@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import distinct_pairs
+from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.method import HERE, Between, Ranges, Setting

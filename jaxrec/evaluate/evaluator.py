@@ -9,7 +9,7 @@ import numpy as np
 from jaxrec.data.dataset import Dataset
 from jaxrec.data.features import Tags
 from jaxrec.data.holdout import Holdout, Part
-from jaxrec.data.interactions import Histories, Interactions
+from jaxrec.data.interactions import Histories, Interactions, distinct_pairs
 from jaxrec.data.queries import asking_context, asking_times
 from jaxrec.errors import DataError, DivergedError
 from jaxrec.evaluate import metrics
@@ -55,9 +55,9 @@ class Judged:
                 f"events and of one of {int(candidates.sum())} candidates; hold out more, or another way"
             )
         histories = Histories.of(past, dataset.num_users)
-        pairs = np.unique(wanted.user_rows.astype(np.int64) * items + wanted.item_rows)
-        user_rows, positions, positives = np.unique(pairs // items, return_inverse=True, return_counts=True)
-        keys = positions * items + pairs % items
+        users, rows = distinct_pairs(wanted, items)
+        user_rows, positions, positives = np.unique(users, return_inverse=True, return_counts=True)
+        keys = positions * items + rows
         asked_at = asking_times(past, held, histories)
         tags = dataset.catalog.tags if dataset.catalog is not None else None
         context = asking_context(dataset.contexts, held, dataset.num_users)

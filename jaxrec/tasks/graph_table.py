@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxrec.data.ids import NO_ROW
+from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.knowledge import Knowledge
 from jaxrec.data.training import TrainingData
 from jaxrec.models.graphs.knowledge import Facts
@@ -14,8 +15,7 @@ SMALL_GRAPH = 2**25  # cells of users x items; up to here the graph is spelt out
 def graph_of(data: TrainingData, facts: int = 0) -> Graph:
     """The graph of the training events, each pair once; on the host. facts: entities of an item at most."""
     users, items = data.dataset.num_users, data.dataset.num_items
-    keys = np.unique(data.train.user_rows.astype(np.int64) * items + data.train.item_rows)
-    edge_users, edge_items = (keys // items).astype(np.int32), (keys % items).astype(np.int32)
+    edge_users, edge_items = distinct_pairs(data.train, items)
     matrix = np.zeros((users, 0), np.float32)
     degrees = [np.bincount(edge_users, minlength=users), np.bincount(edge_items, minlength=items)]
     of_users, of_items = (np.where(d > 0, 1 / np.sqrt(np.maximum(d, 1)), 0).astype(np.float32) for d in degrees)

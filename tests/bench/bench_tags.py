@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from jaxrec.classic.ease import Ease
-from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs
+from jaxrec.classic.interaction_matrix import cooccurrence
 from jaxrec.data.cleaning import clean
 from jaxrec.data.dataset import Dataset, index_ids
 from jaxrec.data.features import Tags
 from jaxrec.data.holdout import TimeCutoff, TimePerUser
-from jaxrec.data.interactions import Histories
+from jaxrec.data.interactions import Histories, distinct_pairs
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.data.training import TrainingData

@@ -7,8 +7,7 @@ from test_classic import DATA, ITEMS, LOG, USERS, X, scores_of
 
 from jaxrec.classic import als
 from jaxrec.classic.als import ImplicitAls, fit_item_factors
-from jaxrec.classic.interaction_matrix import distinct_pairs
-from jaxrec.data.interactions import Histories, Interactions
+from jaxrec.data.interactions import Histories, Interactions, distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 

@@ -10,10 +10,10 @@ import pytest
 from jaxrec.classic import neighbours as neighbours_module
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
-from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs
+from jaxrec.classic.interaction_matrix import cooccurrence
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
-from jaxrec.data.interactions import Histories, Interactions
+from jaxrec.data.interactions import Histories, Interactions, distinct_pairs
 from jaxrec.data.queries import gather_queries
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from test_classic import DATA, ITEMS, LOG, USERS, X, nearest_only, scores_of
 
-from jaxrec.classic.interaction_matrix import cooccurrence, distinct_pairs
+from jaxrec.classic.interaction_matrix import cooccurrence
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
 from jaxrec.classic.slist import Slist
 from jaxrec.classic.user_neighbours import UserNeighbours
-from jaxrec.data.interactions import Histories, Interactions
+from jaxrec.data.interactions import Histories, Interactions, distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.item_axis import BY_HISTORY

@@ -77,7 +77,7 @@ def test_classic_rankers(data, config, tmp_path):
     assert table["item_id"].to_pylist() == data.item_map.take(expected.rows.ravel()).tolist()
     np.testing.assert_allclose(table["score"], expected.scores.ravel(), rtol=1e-5, atol=1e-6)
     answer = recommender.recommend(history=["i1", "i2"], k=3)
-    assert recommender.manifest.max_items is None
+    assert recommender.manifest.max_items is None and recommender.manifest.any_history
     assert len(answer) == 3 and all(r.reason.text for r in answer)
     assert len(recommender.similar("i1", k=3)) == 3 and recommender.profile(user="u0").tags[0].tag == "Comedy"
 
