@@ -31,6 +31,11 @@ def _distinct(history: jax.Array, count: int) -> jax.Array:
     return jnp.where(known & (jnp.take_along_axis(first, rows, axis=1) == place), history, -1)
 
 
+def longest(rows: jax.Array) -> jax.Array:
+    """How many places of histories, int32 [batch, length], there are until all that follows is -1: an int32 scalar."""
+    return jnp.where(rows >= 0, jnp.arange(rows.shape[1])[None, :] + 1, 0).max(initial=0)
+
+
 def history_matrix(history: jax.Array, num_items: int, weights: jax.Array | None = None) -> jax.Array:
     """Histories as rows of the matrix: float32 [batch, num_items].
 
@@ -50,7 +55,7 @@ def recency(history: jax.Array, tau: float, base: float) -> jax.Array:
     return base + jnp.exp(-jnp.maximum(rank, 0) / tau)
 
 
-@partial(jax.jit, static_argnames=("num_items", "tau", "base"))
+@partial(jax.jit, static_argnames=("num_items", "tau", "base"))  # traced once, likewise
 def weighted_history(history: jax.Array, num_items: int, tau: float | None, base: float) -> jax.Array:
     """`history_matrix` weighed by `recency`, or by ones where tau is None: what a linear ranker is asked with."""
     return history_matrix(history, num_items, None if tau is None else recency(history, tau, base))

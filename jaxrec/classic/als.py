@@ -13,7 +13,7 @@ from jaxrec.classic.interaction_matrix import ASKING, RECENCY, inert_recency, ro
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
-from jaxrec.history_matrix import recency
+from jaxrec.history_matrix import longest, recency
 from jaxrec.method import HERE, Between, Ranges, Setting
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
@@ -51,7 +51,7 @@ class AlsRanker:
     base: float = 1.0
 
     def user(self, arrays: Arrays, query: Query) -> PyTree:
-        return _asked(arrays, query.history, self.tau, self.base)
+        return _fold_in(arrays, query.history, self.tau, self.base)
 
     def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
         return products(user, items["vector"])
@@ -208,11 +208,12 @@ def _solve_all(
 
 
 @partial(jax.jit, static_argnames=("tau", "base"))  # traced once, however many parts of a blend ask
-def _asked(arrays: Arrays, history: jax.Array, tau: float | None, base: float) -> jax.Array:
-    """The vectors of askers, float32 [batch, dim]."""
+def _fold_in(arrays: Arrays, history: jax.Array, tau: float | None, base: float) -> jax.Array:
+    """The vectors of askers, float32 [batch, dim], solved for from their histories.
+
+    Gathered rather than sliced: a slice must be known to fit, which in an exported function of any length it is not."""
     weights = _history_weights(history, arrays.items["vector"].shape[0], tau, base)
-    longest = jnp.where(history >= 0, jnp.arange(history.shape[1])[None, :] + 1, 0).max(initial=0)
-    penalty, steps = Penalty(**arrays.shared["penalty"]), (longest + WIDTH - 1) // WIDTH
+    penalty, steps = Penalty(**arrays.shared["penalty"]), (longest(history) + WIDTH - 1) // WIDTH
 
     def one(rows: jax.Array, weights: jax.Array) -> jax.Array:
         def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.errors import UserError
-from jaxrec.history_matrix import Held, weighted_history
+from jaxrec.history_matrix import Held, longest, weighted_history
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
@@ -22,7 +22,7 @@ def history_products(held: Held, by_history: jax.Array) -> jax.Array:
     """
     matrix, rows = held
     askers, known = matrix.shape
-    length = jnp.where(rows >= 0, jnp.arange(rows.shape[1])[None, :] + 1, 0).max(initial=0)
+    length = longest(rows)
     places = jnp.maximum(rows, 0)
     weights = jnp.where(rows >= 0, jnp.take_along_axis(matrix, places, axis=1), 0.0)
 

@@ -7,13 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import (
-    ASKING,
-    RECENCY,
-    inert_recency,
-    rarity,
-    roomy_history_length,
-)
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, inert_recency, rarity, roomy_history_length
 from jaxrec.classic.linear import check_size
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData

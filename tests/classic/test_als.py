@@ -52,10 +52,15 @@ def test_at_the_end_items_solve_theirs_too():
     assert not items[-1].any() and np.linalg.norm(items[0]) > 0.1
 
 
-def test_a_user_is_solved_from_the_history_when_asked():
+@pytest.mark.parametrize("width", [als.WIDTH, 3])
+def test_a_user_is_solved_from_the_history_when_asked(width, monkeypatch):
     ranker = SMALL.fit(TrainingData(DATA, LOG))
     users, items = factors(SMALL)
+    assert Histories.of(LOG, USERS).lengths.max() > 2 * 3  # more than two blocks of the narrower
+    monkeypatch.setattr(als, "WIDTH", width)
+    als._fold_in.clear_cache()
     np.testing.assert_allclose(scores_of(ranker), users @ items.T, atol=1e-5)
+    als._fold_in.clear_cache()
 
 
 def test_the_latest_events_weigh_most_when_asked():
