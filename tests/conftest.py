@@ -20,9 +20,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 import pytest  # noqa: E402
 
 
-@pytest.fixture
-def quick_compile():
+def _quick_compile():
     """Compile without most optimizations: for many small programs that run once, compiling is what takes time."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+quick_compile = pytest.fixture(_quick_compile)
+quick_compile_all = pytest.fixture(_quick_compile, scope="module")
+"""The same for a whole file, what its tests share included."""

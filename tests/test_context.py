@@ -35,6 +35,7 @@ from jaxrec.serve.service.events import EventLog
 from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.service import Service
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
 ITEMS, USERS, EVENTS = 40, 120, 14
 MONDAY_NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
 
@@ -186,13 +187,28 @@ def test_an_event_says_where_it_was(artifact, tmp_path):
     assert [(event.item_id, event.context) for event in done] == [("i1", {"device": "tv"}), ("i2", None)]
 
 
+JOB = """
+from jaxrec.classic.als import ImplicitAls
+from jaxrec.classic.context import ContextLift
+from jaxrec.classic.ease import Ease
+from jaxrec.data.sources.tabular import Tabular
+from jaxrec.experiment import Experiment
+from jaxrec.hybrid.hybrid import Hybrid
+from jaxrec.text_encoder import BagOfWords
+
+def get_config():
+    method = Hybrid(parts=(Ease(l2=20.0), ImplicitAls(dim=8), ContextLift()), folds=1, users=100)
+    return Experiment("from-a-file", Tabular(), encoder=BagOfWords(dim=64), method=method)
+"""
+
+
 def test_a_job_reads_context_from_a_file(tmp_path, capsys):
     with open(tmp_path / "log.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["user_id", "item_id", "timestamp", "device"])
         writer.writerows(rows())
-    config = "configs/your_data.py"
-    job = ["train", "--config", config, "--workdir", str(tmp_path / "run"), "--debug", "--set", "holdout=LeaveLastOut"]
+    (tmp_path / "job.py").write_text(JOB)
+    job = ["train", "--config", f"{tmp_path}/job.py", "--workdir", f"{tmp_path}/run", "--set", "holdout=LeaveLastOut"]
     job += ["--set", f"source.interactions={tmp_path}/log.csv", "--set", "cleaning.context=device,weekday"]
     called(*job)
 

@@ -69,16 +69,24 @@ def lowered(ranker: Ranker, shared: Mapping, items: Mapping, sizes: Sizes) -> Lo
     user_profile(shared, items, query) -> [b, dim], item_profile(shared, items) -> [n, dim], where the ranker has them
     embed_items(shared, text [b, item_text], features [b, item_features]) -> items of b rows, where the ranker has it
 
-    Where a ranker chooses its way by a size that is not known, the sizes are narrowed until it can: first the number
-    of items to four times the catalog, then the history to its full length, then the items to those there are.
+    Where a ranker chooses its way by a size that is not known, the sizes are narrowed until it can: the history to its
+    full length, of which a warning says, the items to four times the catalog, both, and at last the items to those
+    there are.
     """
     problem = None
     for max_items, any_history in product((None, GROWTH * sizes.items, sizes.items), (True, False)):
         try:
             functions = _lower_all(ranker, shared, items, sizes, max_items, any_history)
-            return Lowered(functions, max_items, any_history)
         except jax.errors.InconclusiveDimensionOperation as error:
-            problem = error
+            problem = str(error).strip().partition("\n")[0]
+        else:
+            if not any_history:
+                warnings.warn(
+                    f"the artifact reads {sizes.history_length:,} events of any history, however short, and takes as "
+                    f"long as for a full one: {type(ranker).__name__} needs to know how many there are ({problem})",
+                    stacklevel=2,
+                )
+            return Lowered(functions, max_items, any_history)
     raise UserError(f"{type(ranker).__name__} cannot be exported: its functions branch on the batch size. {problem}")
 
 

@@ -37,6 +37,7 @@ from jaxrec.serve.recommender import Recommender
 from jaxrec.train.loop import Train
 from jaxrec.train.trained import Trained
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
 PARTS = (Ease(l2=20.0), ItemNeighbours(k=20), Popular())
 
 

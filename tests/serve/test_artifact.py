@@ -13,6 +13,7 @@ import pytest
 from jax import export as jax_export
 
 from jaxrec.errors import DataError, UserError
+from jaxrec.hybrid.signals import latest
 from jaxrec.serve.artifact import MANIFEST, Manifest, read_manifest
 from jaxrec.serve.export import export
 from jaxrec.serve.functions import age_warning
@@ -51,6 +52,20 @@ def test_functions_are_lowered_for_three_platforms_and_carry_no_arrays(artifact)
         assert jax_export.deserialize(bytearray(data)).platforms == ("cpu", "cuda", "tpu")
         assert len(data) < 60_000
         assert str(ROOT).encode() not in data and b"site-packages" not in data
+
+
+class Hurried(planted.PlantedRanker):
+    """Reads four events where there are more, and so needs to know how many there are."""
+
+    def user(self, arrays, query):
+        return super().user(arrays, latest(query, 4) if query.history.shape[1] > 4 else query)
+
+
+def test_an_artifact_that_must_read_full_histories_says_so(data, ranker, tmp_path):
+    ranker = Hurried(ranker.arrays)
+    with pytest.warns(UserWarning, match="reads 8 events of any history, however short.*: Hurried needs to know"):
+        export(ranker, data, tmp_path / "artifact", user_text=planted.TEXT)
+    assert not read_manifest(tmp_path / "artifact").any_history
 
 
 def test_a_manifest_goes_through_json(artifact):
