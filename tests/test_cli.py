@@ -16,6 +16,8 @@ from own_data import jaxrec, sets, train, write_csv
 from jaxrec.cli import app
 from jaxrec.serve.recommender import Recommender
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 ROWS = own_data.log_rows()
 """The log that the workdir was trained on."""
 

@@ -26,6 +26,8 @@ from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.service import Service
 from jaxrec.update import update_job
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 SOURCE = Synthetic(users=300, items=60)
 
 

@@ -16,6 +16,8 @@ from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.ranker import Query, score_all
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 USERS, ITEMS, DIM = 80, 50, 3
 
 

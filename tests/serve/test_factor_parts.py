@@ -13,6 +13,8 @@ from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.text_encoder import BagOfWords
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 METHODS = [
     RatingFactors(factors=3, iterations=3),
     RatingFactors(factors=3, iterations=3, implicit=False, features=False),

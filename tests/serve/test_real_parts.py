@@ -35,6 +35,8 @@ from jaxrec.tasks.item_table import Neighbourhood, item_table
 from jaxrec.tasks.ranker import two_tower_ranker
 from jaxrec.text_encoder import BagOfWords, BertEncode, LoadedEncoder
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 RANKERS = [
     Popular(),
     RecentPopular(),

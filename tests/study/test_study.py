@@ -33,6 +33,8 @@ from jaxrec.study.stored import Folder
 from jaxrec.study.study import Study, Suite, keyed
 from jaxrec.study.table import one_of_draws, one_of_seeds
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 STUDY = Study(
     name="planted",
     methods=(Popular(), ItemNeighbours(), ContentNeighbours(), Ease()),

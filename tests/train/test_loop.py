@@ -15,6 +15,8 @@ from jaxrec.train.logs import read_metrics
 from jaxrec.train.loop import Train
 from jaxrec.train.optimizers import SGD, AdamW
 
+pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 ONE = MeshShape(data=1)
 TRAIN = Train(num_steps=12, batch_size_global=toy.BATCH, log_every=5, checkpoint_every=4)
 
