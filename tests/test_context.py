@@ -36,6 +36,7 @@ from jaxrec.serve.service.meters import Meters
 from jaxrec.serve.service.service import Service
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 ITEMS, USERS, EVENTS = 40, 120, 14
 MONDAY_NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
 

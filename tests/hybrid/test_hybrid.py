@@ -38,6 +38,7 @@ from jaxrec.train.loop import Train
 from jaxrec.train.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 PARTS = (Ease(l2=20.0), ItemNeighbours(k=20), Popular())
 
 

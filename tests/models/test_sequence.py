@@ -9,6 +9,7 @@ from jaxrec.models import sequence
 from jaxrec.models.sequence import SequenceModel, Tokens
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 ITEMS, DIM = 13, 8
 KINDS = {
     "distance": {"positions": "distance"},

@@ -33,6 +33,7 @@ from jaxrec.train.step import init_key
 from jaxrec.train.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 ITEMS, USERS, STEP = 20, 120, 7
 SMALL = NextItem(SequenceModel(dim=16, blocks=1, length=12, dropout=0.0))
 

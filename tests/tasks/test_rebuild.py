@@ -30,6 +30,7 @@ from jaxrec.train.step import init_key
 from jaxrec.train.trained import Trained
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 USERS, EACH = 40, 12
 WITHHELD = np.arange(USERS) % 5  # the place, among the items of the user's taste, of the one that is withheld
 SMALL = Rebuild(HistoryAutoencoder(hidden=32, latent=8, dropout=0.3), history_length=32)

@@ -14,6 +14,7 @@ from jaxrec.tasks.retrieval import FullSoftmax, InBatchSoftmax, Retrieval
 from jaxrec.train.step import init_key
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
 ITEMS, BATCH, LENGTH, TARGETS, TEXT = 24, 16, 6, 3, 10
 
 
