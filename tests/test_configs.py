@@ -87,13 +87,12 @@ def test_shapes_by_the_command():
 SMALL = [
     "source=jaxrec.data.sources.synthetic:Synthetic",
     *("source.users=60", "source.items=60", "source.tastes=4", "source.events_per_user=16"),
-    *("encoder=BagOfWords", "encoder.dim=32", "holdout.refit=false", "show_user=u007"),
+    *("encoder=BagOfWords", "encoder.dim=32", "holdout.refit=false", "show_user=u007", "baselines=[]"),
 ]
 INSTEAD = {
     "pod": ["encoder.encoder=tiny"],
     "your_data_two_tower": ["source.interactions=log.csv", "source.catalog=items.csv", "source.users=users.csv"],
     "your_data": ["source.interactions=log.csv", "source.catalog=items.csv", "source.users=users.csv"],
-    "hybrid_movielens_100k": ["holdout.refit=false"],
     "movielens_100k": ["encoder=BagOfWords", "holdout.refit=false"],
 }
 """What the debug version is given in place of weights and of data that takes long to read."""

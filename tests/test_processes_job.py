@@ -16,6 +16,7 @@ from jaxrec.serve.recommender import Recommender
 CONFIG = own_data.ROOT / "configs" / "movielens_100k.py"
 OPTIONS = own_data.sets(
     encoder="BagOfWords",
+    baselines='[{"$class": "jaxrec.classic.ease:Ease"}]',
     method__optimizer="SGD",
     method__optimizer__learning_rate=0.3,
     holdout__refit="false",

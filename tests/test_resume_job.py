@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 MESHES = {1: {"mesh__data": 1}, 8: {"mesh__data": 4, "mesh__model": 2}}
 OPTIONS = {
+    "baselines": "[]",
     "method__train__num_steps": 60,
     "method__train__log_every": 1,
     "method__train__checkpoint_every": 7,
@@ -184,7 +185,7 @@ def test_how_it_runs_and_what_it_is_compared_with_may_differ(tmp_path, tables, a
     copy_unfinished(alone(1), tmp_path / "run")
     other = {
         "name": "renamed",
-        "baselines": "[]",
+        "baselines": '[{"$class": "jaxrec.classic.popularity:Popular"}]',
         "method__train__log_every": 7,
         "method__train__keep": 5,
         "mesh__data": 2,
@@ -192,7 +193,7 @@ def test_how_it_runs_and_what_it_is_compared_with_may_differ(tmp_path, tables, a
     said = train(tmp_path / "run", **tables, **(OPTIONS | other))
     assert said.code == 0 and "already done: 60 steps" in said.err
     found = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert found["experiment"]["name"] == "renamed" and list(found["rankers"]) == ["Two-tower"]
+    assert found["experiment"]["name"] == "renamed" and list(found["rankers"]) == ["Two-tower", "Popular"]
 
 
 @pytest.mark.parametrize("verb", [("train", "--config", own_data.YOUR_DATA, "--debug"), ("evaluate",), ("export",)])

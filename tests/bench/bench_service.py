@@ -9,6 +9,7 @@ checks, one matrix, so it is a floor and no peer.
 
 import asyncio
 import json
+import os
 import re
 import socket
 import subprocess
@@ -59,17 +60,19 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
 
 
 @contextmanager
-def served(command: list[str], port: int):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def served(command: list[str], port: int, **environment: str):
+    """Seconds until it is ready, while it serves."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | environment)
     try:
-        for _ in range(600):
+        while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1)
                 break
             except OSError:
                 assert process.poll() is None, "the service did not start"
                 time.sleep(0.5)
-        yield
+        yield time.perf_counter() - began
     finally:
         process.terminate()
         process.wait(60)
@@ -146,3 +149,14 @@ def test_latency_and_throughput(artifact, tmp_path):
         rates[name] = len(many) / SECONDS
         print(f"{name:<28}{p[0]:>28}{p[1]:>20}{len(alone) / SECONDS:>12.0f} / {rates[name]:.0f}", flush=True)
     print(f"throughput at 16 connections, batching over none: {rates['batching'] / rates['no batching']:.2f}")
+
+
+def test_the_first_start_and_the_next(artifact, tmp_path):
+    """The first compiles all programs, the next finds them kept."""
+    command = [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(artifact)]
+    print()
+    for which in ("first", "next"):
+        port = free_port()
+        log = ["--events", str(tmp_path / f"{which}.sqlite")]
+        with served([*command, *log, "--port", str(port)], port, XDG_CACHE_HOME=str(tmp_path)) as seconds:
+            print(f"the {which} start: ready after {seconds:.0f} s", flush=True)
