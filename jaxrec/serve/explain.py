@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from jaxrec.data.queries import QueryArrays
-from jaxrec.serve.loaded import by_blocks, power_of_two
+from jaxrec.serve.loaded import WHOLE, by_blocks, power_of_two
 from jaxrec.serve.stored import StoredItems
 
 LAST_ITEMS = 50
@@ -48,7 +48,8 @@ class Reason:
 class Effects:
     """past: int [p], distinct item rows, latest first. scores: [r]. falls: [p, r]; text: [r], of the words.
 
-    weights: float [p], of each item's latest event.
+    weights: float [p], of each item's latest event. sources: float [r] by source, what adds up to the scores; {} where
+    they are no sum.
     """
 
     past: np.ndarray
@@ -56,15 +57,19 @@ class Effects:
     scores: np.ndarray
     falls: np.ndarray
     text: np.ndarray
+    sources: Mapping[str, np.ndarray]
 
 
 def leave_one_out(
-    score: Callable[[QueryArrays, np.ndarray], np.ndarray], query: QueryArrays, rows: np.ndarray, last: int = LAST_ITEMS
+    score: Callable[[QueryArrays, np.ndarray], dict[str, np.ndarray]],
+    query: QueryArrays,
+    rows: np.ndarray,
+    last: int = LAST_ITEMS,
 ) -> Effects:
     """Effects of each of the asker's last items, and of the asker's words, on the scores of `rows`.
 
-    query: one asker ([1, length] fields). score(query of b askers, int32 [r]) -> float32 [b, r]. An item that stands in
-    the history more than once is left out altogether.
+    query: one asker ([1, length] fields). score(query of b askers, int32 [r]) -> float32 [b, r] by source, as
+    `Loaded.summands`. An item that stands in the history more than once is left out altogether.
     """
     history = query.history[0]
     latest_first = zip(history[::-1].tolist(), query.weights[0][::-1].tolist(), strict=True)
@@ -83,25 +88,26 @@ def leave_one_out(
             fields[name][place, : len(kept)] = values[kept]
     fields["text"][len(past) + 1] = 0
     each = QueryArrays(**fields)
-    scores = by_blocks(lambda block: score(each, block), rows).astype(np.float64)
+    summands = by_blocks(lambda block: score(each, block), rows)
+    scores = sum(part.astype(np.float64) for part in summands.values())
     falls = scores[0] - scores[1:]
-    return Effects(past, np.array(list(weight_of.values()))[:last], scores[0], falls[: len(past)], falls[len(past)])
+    weights = np.array(list(weight_of.values()))[:last]
+    sources = {source: part[0] for source, part in summands.items() if source != WHOLE}
+    return Effects(past, weights, scores[0], falls[: len(past)], falls[len(past)], sources)
 
 
 def reasons(
     items: StoredItems,
     rows: np.ndarray,
     effects: Effects,
-    sources: Mapping[str, np.ndarray],
     *,
     liked_from: float,
     at_most: int = 3,
 ) -> list[Reason]:
-    """One reason for each of `rows`. sources: float32 [r] by what is read. liked_from: the weight from which on an
-    event tells of liking."""
+    """One reason for each of `rows`. liked_from: the weight from which on an event tells of liking."""
     found = [_reason(items, int(row), effects, column, liked_from, at_most) for column, row in enumerate(rows)]
     return [
-        replace(reason, sources={source: float(lifts[column]) for source, lifts in sources.items()})
+        replace(reason, sources={source: float(lifts[column]) for source, lifts in effects.sources.items()})
         for column, reason in enumerate(found)
     ]
 

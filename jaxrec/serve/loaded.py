@@ -28,6 +28,7 @@ from jaxrec.serve.stored import StoredItems, StoredUsers
 from jaxrec.serve.tensors import read_tensors
 
 Named = dict[str, Any]
+WHOLE = "whole"  # the source of a score that is no sum
 BLOCK = 16  # items that are explained at once
 MAX_SCORES = 1 << 26  # scores held at once: 256 MB in float32
 
@@ -140,13 +141,13 @@ class Loaded:
         """Scores float32 [batch, r] of the item rows int32 [r]."""
         return np.asarray(self.functions["score_rows"](self.shared, self.items, query.named(), rows))
 
-    def sources(self, query: QueryArrays, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """What the scores of one asker come from, float32 [r] by source; {} for a ranker whose score is no sum."""
+    def summands(self, query: QueryArrays, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What adds up to the scores of the item rows int32 [r], float32 [batch, r] by source; the score itself, as
+        WHOLE, of a ranker whose score is no sum."""
         if "score_by_source" not in self.functions:
-            return {}
-        score = self.functions["score_by_source"]
-        found = by_blocks(lambda block: score(self.shared, self.items, query.named(), block), rows)
-        return {source: part[0] for source, part in found.items()}
+            return {WHOLE: self.score_rows(query, rows)}
+        found = self.functions["score_by_source"](self.shared, self.items, query.named(), rows)
+        return {source: np.asarray(part) for source, part in found.items()}
 
     def user_vector(self, query: QueryArrays) -> np.ndarray | None:
         """Profile vector of one asker, float32 [dim]; None for a ranker without them."""

@@ -130,9 +130,8 @@ class Recommender:
         """The reason of each of these item rows, int32 [r], for the asker."""
         if not len(rows):
             return []
-        effects = leave_one_out(self.loaded.score_rows, asked.query, rows)
-        sources = self.loaded.sources(asked.query, rows)
-        return reasons(self.loaded.catalog, rows, effects, sources, liked_from=self.manifest.default_weight)
+        effects = leave_one_out(self.loaded.summands, asked.query, rows)
+        return reasons(self.loaded.catalog, rows, effects, liked_from=self.manifest.default_weight)
 
     def recommend_many(
         self,

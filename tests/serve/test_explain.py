@@ -37,6 +37,7 @@ def test_effects_are_the_change_of_the_score(ranker, data, recommender):
     for answer in recommender.recommend(history=events, k=6):
         whole = score_of(ranker, data, events, answer.item_id)
         assert answer.score == pytest.approx(whole, abs=1e-5)
+        assert sum(answer.reason.sources.values()) == pytest.approx(whole, abs=1e-5)
         assert answer.reason.because
         for because in answer.reason.because:
             without = score_of(ranker, data, [e for e in events if e[0] != because.item_id], answer.item_id)
@@ -99,12 +100,15 @@ def test_repeats_are_one_event_and_only_the_last_are_tried():
     def score(many, rows):
         asked.append(many.history.shape)
         assert (many.weights > 0).sum() == (many.history >= 0).sum()
-        return np.array([[float(len(set(h[h >= 0].tolist())))] * len(rows) for h in many.history])
+        distinct = np.array([[float(len(set(h[h >= 0].tolist())))] * len(rows) for h in many.history])
+        return {"behaviour": distinct, "popularity": np.full_like(distinct, 2.0)}
 
     effects = leave_one_out(score, query, np.array([1, 2, 4]))
     assert effects.past.tolist() == [9, 3, 5] and effects.weights.tolist() == [1, 1, 1]
     np.testing.assert_array_equal(effects.falls, np.ones((3, 3)))
     np.testing.assert_array_equal(effects.text, np.zeros(3))
+    np.testing.assert_array_equal(effects.scores, np.full(3, 5.0))
+    np.testing.assert_equal(effects.sources, {"behaviour": np.full(3, 3.0), "popularity": np.full(3, 2.0)})
     assert leave_one_out(score, query, np.array([1]), last=2).past.tolist() == [9, 3]
     assert asked == [(8, 5), (4, 5)]
 
