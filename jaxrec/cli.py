@@ -4,6 +4,8 @@ import json
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +35,19 @@ class Verbs(typer.Typer):
         return super().command(name, cls=Verb)
 
 
+def keeps_programs(verb: Callable) -> Callable:
+    """The verb, which finds on the disk what an earlier one has compiled. None whose timings are compared."""
+
+    @wraps(verb)
+    def keeping(*args, **options):
+        from jaxrec.programs import keep_programs
+
+        keep_programs()
+        return verb(*args, **options)
+
+    return keeping
+
+
 app = Verbs(
     help="Text-aware recommenders in JAX: from an interaction log to one exported scoring function.",
     no_args_is_help=True,
@@ -49,6 +64,7 @@ Map = Annotated[list[str], typer.Option("--map", metavar="OURS=THEIRS", help="Yo
 
 
 @app.command()
+@keeps_programs
 def demo(
     workdir: Workdir = Path("runs/demo"),
     offline: Annotated[bool, typer.Option(help="Generated data, no download.")] = False,
@@ -75,15 +91,19 @@ def train(
     """Train a config: data, training, evaluation, artifact and report. Start it again to resume."""
     from jaxrec.parallel.mesh import start_distributed
 
-    start_distributed(coordinator, num_processes, process_id)
+    several = start_distributed(coordinator, num_processes, process_id)
     from jaxrec.config import load_config, override
     from jaxrec.job import run_job
+    from jaxrec.programs import keep_programs
 
+    if not several:
+        keep_programs()
     experiment = override(load_config(config, debug=debug), _overrides(map_, set_))
     run_job(experiment, workdir, command=" ".join(["jaxrec", *sys.argv[1:]]))
 
 
 @app.command()
+@keeps_programs
 def evaluate(
     workdir: Workdir,
     part: Annotated[Literal["test", "valid"], typer.Option(help="Which part of the holdout.")] = "test",
@@ -130,6 +150,7 @@ def compare(
 
 
 @app.command()
+@keeps_programs
 def export(
     workdir: Workdir,
     out: Annotated[Path | None, typer.Option(help="Where to; the workdir's artifact if not given.")] = None,
@@ -143,6 +164,7 @@ def export(
 
 
 @app.command()
+@keeps_programs
 def recommend(
     artifact: Artifact,
     user: Annotated[str | None, typer.Option(help="A user of the artifact.")] = None,
@@ -178,6 +200,7 @@ def recommend(
 
 
 @app.command()
+@keeps_programs
 def update(
     workdir: Workdir,
     events: Annotated[Path | None, typer.Option(help="A service's event log; events.sqlite of the workdir.")] = None,
@@ -193,6 +216,7 @@ def update(
 
 
 @app.command()
+@keeps_programs
 def serve(
     artifact: Artifact,
     host: Annotated[str, typer.Option(help="Beyond this machine only with a token, JAXREC_TOKEN.")] = "127.0.0.1",
@@ -209,6 +233,7 @@ def serve(
 
 
 @app.command()
+@keeps_programs
 def profile(
     artifact: Artifact,
     user: Annotated[str | None, typer.Option(help="A user of the artifact.")] = None,
@@ -223,6 +248,7 @@ def profile(
 
 
 @app.command()
+@keeps_programs
 def embed(
     encoder: Annotated[str, typer.Option(help="A Hugging Face BERT directory, or a name such as minilm.")],
     texts: Annotated[Path, typer.Option(help="UTF-8, one text a line.")],

@@ -7,10 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-import jax
 import uvicorn
 
-from jaxrec.data.fetch import cache_dir, fetch
+from jaxrec.data.fetch import fetch
 from jaxrec.errors import UserError
 from jaxrec.serve.service.app import make_app
 from jaxrec.serve.service.events import EventLog
@@ -45,9 +44,6 @@ def serve(
         raise UserError(
             f"--host {host} can be reached from other machines: set a token that requests must bring, {TOKEN}=..."
         )
-    if jax.config.jax_compilation_cache_dir is None:  # the next start, and each reload, find the programs there
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     sys.setswitchinterval(HAND_OVER)
     log = EventLog(events or artifact.parent / "events.sqlite")
     service = Service(

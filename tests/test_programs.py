@@ -1,0 +1,37 @@
+"""Compiled programs are kept between commands."""
+
+import os
+import subprocess
+import sys
+
+import own_data
+
+from jaxrec.classic.ease import Ease
+from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.experiment import Experiment
+from jaxrec.job import run_job
+
+
+def test_what_one_command_compiles_the_next_finds(tmp_path):
+    source = Synthetic(users=60, items=60)
+    experiment = Experiment("programs", source, encoder=None, method=Ease(), baselines=())
+    with own_data.quick():
+        run_job(experiment, tmp_path / "run", quiet=True, say=lambda line: None)
+    artifact = str(tmp_path / "run" / "artifact")
+
+    def ask(cache):
+        command = [sys.executable, "-m", "jaxrec.cli", "recommend", "--artifact", artifact, "--user", "u042"]
+        environment = {name: value for name, value in os.environ.items() if "CACHE" not in name}
+        environment |= {"XDG_CACHE_HOME": str(cache), own_data.QUICK.upper(): "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return done.stdout
+
+    def kept():
+        return {path.name for path in (tmp_path / "jaxrec" / "programs").glob("*-cache")}
+
+    first, programs = ask(tmp_path), kept()
+    assert programs
+    assert ask(tmp_path) == first and kept() == programs
+    (tmp_path / "file").touch()
+    assert ask(tmp_path / "file") == first  # where nothing can be kept, that is no error
