@@ -6,6 +6,7 @@ import sys
 
 import own_data
 
+from jaxrec import programs
 from jaxrec.classic.ease import Ease
 from jaxrec.data.sources.synthetic import Synthetic
 from jaxrec.experiment import Experiment
@@ -28,10 +29,21 @@ def test_what_one_command_compiles_the_next_finds(tmp_path):
         return done.stdout
 
     def kept():
-        return {path.name for path in (tmp_path / "jaxrec" / "programs").glob("*-cache")}
+        return {path.name for path in (tmp_path / "jaxrec" / "programs").rglob("*-cache")}
 
-    first, programs = ask(tmp_path), kept()
-    assert programs
-    assert ask(tmp_path) == first and kept() == programs
+    first, made = ask(tmp_path), kept()
+    assert made
+    assert ask(tmp_path) == first and kept() == made
     (tmp_path / "file").touch()
     assert ask(tmp_path / "file") == first  # where nothing can be kept, that is no error
+
+
+def test_processors_that_differ_share_no_programs(tmp_path, monkeypatch):
+    names = set()
+    for features in ("flags : sse4_2 avx2", "flags : sse4_2 avx2 avx512f", "Features : asimd"):
+        monkeypatch.setattr(programs, "CPUINFO", tmp_path / "cpuinfo")
+        programs.CPUINFO.write_text(f"processor : 0\n{features}\n")
+        names.add(programs.processor())
+    assert len(names) == 3
+    monkeypatch.setattr(programs, "CPUINFO", tmp_path / "nowhere")
+    assert programs.processor() and programs.processor() not in names
