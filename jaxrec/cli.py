@@ -36,7 +36,7 @@ class Verbs(typer.Typer):
 
 
 def keeps_programs(verb: Callable) -> Callable:
-    """The verb, which finds on the disk what an earlier one has compiled. None whose timings are compared."""
+    """The verb, which finds on the disk what an earlier one has compiled: not `compare`, whose table has timings."""
 
     @wraps(verb)
     def keeping(*args, **options):
