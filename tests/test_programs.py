@@ -29,11 +29,15 @@ def test_what_one_command_compiles_the_next_finds(tmp_path):
         return done.stdout
 
     def kept():
-        return {path.name for path in (tmp_path / "jaxrec" / "programs").rglob("*-cache")}
+        return {path.name: path.stat().st_size for path in (tmp_path / "jaxrec" / "programs").rglob("*-cache")}
 
     first, made = ask(tmp_path), kept()
     assert made
     assert ask(tmp_path) == first and kept() == made
+    for program in (tmp_path / "jaxrec" / "programs").rglob("*-cache"):  # as a process that is killed leaves it
+        program.write_bytes(program.read_bytes()[:100])
+        program.with_name(program.name.removesuffix("-cache") + "-atime").unlink()
+    assert ask(tmp_path) == first and kept().keys() == made.keys() and min(kept().values()) > 100
     (tmp_path / "file").touch()
     assert ask(tmp_path / "file") == first  # where nothing can be kept, that is no error
 

@@ -77,3 +77,4 @@ def test_every_user_and_the_whole_catalog(prepared, method):
     first, again = (seconds(lambda: evaluate(ranker, *about, **known)) for _ in range(2))
     asked = f"{len(judged.user_rows):,} users ranked in {again:.2f} s ({first:.2f} s with compiling)"
     print(f"{method.name}: fitted in {fitted:.1f} s, {asked}", flush=True)
+    assert again < 30 or isinstance(method, Hybrid)  # which asks all the others

@@ -65,13 +65,15 @@ def served(command: list[str], port: int, **environment: str):
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | environment)
     try:
-        while True:
+        for _ in range(600):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1)
                 break
             except OSError:
                 assert process.poll() is None, "the service did not start"
                 time.sleep(0.5)
+        else:
+            raise AssertionError("the service was not ready in five minutes")
         yield time.perf_counter() - began
     finally:
         process.terminate()
