@@ -9,14 +9,13 @@ import numpy as np
 
 from jaxrec.hybrid.learning import fit, fit_further, judge
 from jaxrec.hybrid.lessons import Lessons, some_users
-from jaxrec.hybrid.ranker import Weights
-from jaxrec.hybrid.signals import NAMES
+from jaxrec.hybrid.ranker import NEW, Weights
 from jaxrec.method import Method
 from jaxrec.ranker import Share
 
 USERS = 1_000
 PLAIN = (bool, int, float, str, type(None))
-SIGNALS = "popularity and recency"
+SIGNALS = "popularity, recency and numbers"
 
 
 def shares(
@@ -48,7 +47,7 @@ def shares(
         without = few._replace(parts=few.parts.at[..., at].set(0.0))
         adds = base - reached(fit_further(whole, without, counted, strength, balance), without)
         found.append(Share(name, reached(nothing._replace(parts=nothing.parts.at[0, at].set(1.0)), few), adds, cost))
-    without = few._replace(signals=few.signals.at[..., : len(NAMES) - 1].set(0.0))  # what is new is still known
+    without = few._replace(signals=few.signals.at[..., :NEW].set(0.0))  # what is new is still known
     adds = base - reached(fit_further(whole, without, counted, strength, balance), without)
     return (*found, Share(SIGNALS, None, adds, 0.0))
 

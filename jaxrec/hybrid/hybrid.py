@@ -24,8 +24,8 @@ from jaxrec.hybrid.ablation import shares, told_apart
 from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
-from jaxrec.hybrid.ranker import HybridRanker, Weights, join
-from jaxrec.hybrid.signals import NAMES, STANDING, item_signals
+from jaxrec.hybrid.ranker import NEW, HybridRanker, Weights, join
+from jaxrec.hybrid.signals import STANDING, Numbers, fit_numbers, item_signals, number_signals
 from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, reads_text, settled
 from jaxrec.ranker import Ranker
 
@@ -107,8 +107,7 @@ class Hybrid:
         """The parts fitted to other data, blended by weights that were learned before; None where the weights are of
         other parts or signals."""
         _, rankers, _ = self._fitted(self.parts, data, setting, refuse=True)
-        shape = (len(STANDING), len(rankers)), (len(STANDING), len(rankers)), (len(STANDING), len(NAMES))
-        fits = tuple(leaf.shape for leaf in weights) == shape
+        fits = jax.tree.map(np.shape, weights) == jax.tree.map(np.shape, _nothing(rankers, _signals(data)[0]))
         return _joined(rankers, data, weights) if fits else None
 
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
@@ -126,10 +125,9 @@ class Hybrid:
         return Lessons(*(np.concatenate(columns) for columns in zip(*found, strict=True))), parts
 
     def _lessons_of(self, rankers: list[Ranker], data: TrainingData, fold: Holdout, seed: int) -> Lessons:
-        no_part, no_signal = jnp.zeros((len(STANDING), len(rankers))), jnp.zeros((len(STANDING), len(NAMES)))
         features = data.dataset.users.features
         return lessons_of(
-            _joined(rankers, data, Weights(no_part, no_part, no_signal)),
+            _joined(rankers, data),
             data.dataset,
             fold,
             users=self.users,
@@ -172,8 +170,22 @@ class Hybrid:
         return tuple(able), rankers, seconds
 
 
-def _joined(rankers: list[Ranker], data: TrainingData, weights: Weights) -> HybridRanker:
-    signals = item_signals(data.train, data.dataset.num_items)
-    warm = np.flatnonzero(signals[:, -1] == 0)
+def _joined(rankers: list[Ranker], data: TrainingData, weights: Weights | None = None) -> HybridRanker:
+    """weights: None for none at all, where only the parts' own scores are asked for."""
+    signals, numbers = _signals(data)
+    warm = np.flatnonzero(signals[:, NEW] == 0)
     probe = np.sort(np.random.default_rng(0).permutation(warm)[:PROBE])
-    return join(tuple(rankers), signals, jnp.asarray(probe), weights)
+    return join(tuple(rankers), signals, numbers, jnp.asarray(probe), weights or _nothing(rankers, signals))
+
+
+def _signals(data: TrainingData) -> tuple[np.ndarray, Numbers]:
+    """(float32 [items, signals], how those of the items' numbers are made)"""
+    asked_for, features = item_signals(data.train, data.dataset.num_items), data.dataset.catalog.features
+    values = features.values[:, : len(features.encoder.numbers)]
+    numbers = fit_numbers(values, asked_for[:, NEW] == 0)
+    return np.concatenate([np.asarray(number_signals(numbers, values)), asked_for], axis=1), numbers
+
+
+def _nothing(rankers: list[Ranker], signals: np.ndarray) -> Weights:
+    no_part = jnp.zeros((len(STANDING), len(rankers)))
+    return Weights(no_part, no_part, jnp.zeros((len(STANDING), signals.shape[1])))

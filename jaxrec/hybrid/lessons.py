@@ -11,7 +11,7 @@ from jaxrec.data.dataset import Dataset
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import asking_context, asking_times, gather_queries
-from jaxrec.hybrid.ranker import NEW, HybridRanker
+from jaxrec.hybrid.ranker import LOGGED, NEW, HybridRanker
 from jaxrec.hybrid.signals import standing
 from jaxrec.ranker import Arrays, Query, num_items
 
@@ -109,7 +109,7 @@ def _gather(
     may = allowed[None, :] & ~had
     is_target = jnp.zeros((batch, items), bool).at[at, jnp.where(targets < 0, items, targets)].set(True, mode="drop")
     if depth < items:  # chosen without a look at what is wanted: else whatever is odd would be wanted
-        keys = jnp.concatenate([scores, jnp.broadcast_to(signals[None, :, :1], (batch, items, 1))], axis=-1)
+        keys = jnp.concatenate([scores, jnp.broadcast_to(signals[None, :, LOGGED, None], (batch, items, 1))], axis=-1)
         new = signals[None, :, NEW] > 0
         places = jnp.where(new, _best_places(keys, may & new, depth), _best_places(keys, may & ~new, depth))
         order = jnp.argsort(jnp.where(may, places, items), axis=1)[:, :depth]

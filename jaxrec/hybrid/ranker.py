@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.history_matrix import Held
-from jaxrec.hybrid.signals import latest, new_item_signals, standing
+from jaxrec.hybrid.signals import NAMES, Numbers, latest, new_item_signals, number_signals, standing
 from jaxrec.item_axis import map_items, shape_of_items, take_items
-from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, PyTree, Query, Ranker, Share, is_linear
+from jaxrec.ranker import BEHAVIOUR, CONTENT, POPULARITY, Arrays, PyTree, Query, Ranker, Share, is_linear
 
 NEW = -1  # the last signal: whether nobody has the item
+LOGGED = -len(NAMES)  # where the signals that are made of the log begin, after those made of the item's numbers
 
 
 class Weights(NamedTuple):
@@ -45,8 +46,8 @@ class Asker(NamedTuple):
 @dataclass(frozen=True)
 class HybridRanker:
     """shared: {"parts": of each store, "weights": Weights, "probe": the items of the stores that scores are
-    standardised over, "blank": one row of zeros like the items of each store}. items: {"parts": of each store,
-    "signals": float32 [items, signals]}.
+    standardised over, "blank": one row of zeros like the items of each store, "numbers": how signals are made of an
+    item's numbers}. items: {"parts": of each store, "signals": float32 [items, signals]}.
 
     parts: the rankers without their arrays; stores: which store each one's arrays are, since parts may share them.
     summed: of each store whether its askers are weighed and summed before it is asked: once, however many its parts.
@@ -133,7 +134,9 @@ class HybridRanker:
     def _terms(self, shared: PyTree, items: PyTree, user: Asker) -> Iterator[tuple[str, jax.Array]]:
         """(what it comes from, float32 [batch, block]) of the signals and of each store; the score is their sum."""
         new = items["signals"][:, NEW][None, :]
-        yield POPULARITY, user.signal_weights @ items["signals"].T
+        if items["signals"].shape[1] > len(NAMES):
+            yield CONTENT, user.signal_weights[:, :LOGGED] @ items["signals"][:, :LOGGED].T
+        yield POPULARITY, user.signal_weights[:, LOGGED:] @ items["signals"][:, LOGGED:].T
         for store, (alike, known) in enumerate(zip(self.alike, user.stores, strict=True)):
             part = self.parts[alike[0]]
             total = user.zero[:, store, None] + new * user.new_zero[:, store, None]
@@ -157,7 +160,9 @@ class HybridRanker:
                 parts.append(part.embed_items(s, text, features))
             else:
                 parts.append(map_items(repeated, blank))
-        return {"parts": tuple(parts), "signals": new_item_signals(count)}
+        numbers = shared["numbers"]
+        own = number_signals(numbers, features[:, : len(numbers.low)])
+        return {"parts": tuple(parts), "signals": jnp.concatenate([own, new_item_signals(count)], axis=1)}
 
 
 def _is_held(leaf: PyTree) -> bool:
@@ -200,14 +205,18 @@ def _after(query: Query, found: list[PyTree]) -> Query:
     return replace(query, history=jnp.where(there, query.history, -1))
 
 
-def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weights: Weights) -> HybridRanker:
-    """The blend of fitted rankers. signals: float32 [items, signals]; probe: int32 [any], rows of items that somebody
-    has: how a part's scores are spread over them is what its score of an item is measured by."""
+def join(
+    rankers: tuple[Ranker, ...], signals: jax.Array, numbers: Numbers, probe: jax.Array, weights: Weights
+) -> HybridRanker:
+    """The blend of fitted rankers. signals: float32 [items, signals], those of the items' numbers first; probe: int32
+    [any], rows of items that somebody has: how a part's scores are spread over them is what its score of an item is
+    measured by."""
     stored = {id(ranker.arrays): ranker.arrays for ranker in rankers}
     items = tuple(arrays.items for arrays in stored.values())
     shared: dict[str, Any] = {
         "parts": tuple(arrays.shared for arrays in stored.values()),
         "weights": weights,
+        "numbers": numbers,
         "probe": take_items(items, probe),
         "blank": jax.tree.map(jnp.zeros_like, take_items(items, slice(1))),
     }

@@ -27,11 +27,21 @@ from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.learning import LIST, SOFTNESS, _smooth, learn, ndcg
 from jaxrec.hybrid.lessons import Lessons, _best_places
-from jaxrec.hybrid.ranker import NEW, Weights, _after, join
-from jaxrec.hybrid.signals import HALF_LIVES, NAMES, STANDING, item_signals, latest, standing
+from jaxrec.hybrid.ranker import LOGGED, NEW, Weights, _after, join
+from jaxrec.hybrid.signals import (
+    HALF_LIVES,
+    KNOTS,
+    NAMES,
+    STANDING,
+    fit_numbers,
+    item_signals,
+    latest,
+    number_signals,
+    standing,
+)
 from jaxrec.item_axis import BY_HISTORY, count_items
 from jaxrec.method import Setting
-from jaxrec.ranker import BEHAVIOUR, POPULARITY, Arrays, Query, score_all
+from jaxrec.ranker import BEHAVIOUR, CONTENT, POPULARITY, Arrays, Query, score_all
 from jaxrec.serve.export import export
 from jaxrec.serve.recommender import Recommender
 from jaxrec.train.loop import Train
@@ -80,6 +90,33 @@ def test_signals_are_standardised_counts_of_events_that_fade():
     for column, days in enumerate(HALF_LIVES, start=2):
         raw = np.array([2 ** (-40 / days), 2 ** (-10 / days) + 1])
         np.testing.assert_allclose(signals[:2, column], (raw - raw.mean()) / raw.std(), rtol=1e-5)
+
+
+def test_signals_tell_when_an_item_is_taken_and_how_it_is_rated():
+    hours = np.array([0, 0, 2, 2, 5])
+    users, items = np.array([0, 1, 0, 1, 1], np.int32), np.array([0, 0, 1, 0, 1], np.int32)
+    log = Interactions(users, items, 1_000_000 + hours * 3_600, np.array([1, 2, 3, 4, 5], np.float32))
+    taken, rated = (item_signals(log, 3)[:, NAMES.index(name)] for name in ("hours of its users before it", "weight"))
+    np.testing.assert_allclose(taken, [-1, 1, 0], rtol=1e-5)  # of two items, those of returning users stand above
+    np.testing.assert_allclose(rated, [-1, 1, 0], rtol=1e-5)
+    last = log.take(np.array([0, 1, 3]))  # one item, all alike
+    assert (item_signals(last, 3)[:, :NEW] == 0).all()
+
+
+def test_the_signals_of_numbers_are_lines_with_bends_that_end_where_the_data_does():
+    values = np.stack([np.arange(9), np.full(9, 7)], axis=1).astype(np.float32)  # the second is the same for all
+    had = np.arange(9) < 8
+    numbers = fit_numbers(values, had)
+    np.testing.assert_allclose(numbers.knots[0], np.quantile(np.arange(8), KNOTS))
+    signals = np.asarray(number_signals(numbers, values))
+    assert signals.shape == (9, 2 * (1 + len(KNOTS)))
+    np.testing.assert_allclose(signals[had, : 1 + len(KNOTS)].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(signals[had, : 1 + len(KNOTS)].std(axis=0), 1, atol=1e-6)
+    np.testing.assert_array_equal(signals[:, 1 + len(KNOTS) :], 0)
+    np.testing.assert_array_equal(signals[8], signals[7])
+    far = number_signals(numbers, np.array([[1e9, 1e9], [-1e9, -1e9]], np.float32))
+    np.testing.assert_array_equal(far, signals[[7, 0]])
+    assert number_signals(fit_numbers(values[:, :0], had), values[:, :0]).shape == (9, 0)
 
 
 def test_latest_keeps_the_last_events():
@@ -241,7 +278,7 @@ def test_what_each_source_lifts_adds_up_to_the_score(data, fitted, tmp_path):
     query = query_of([3, 8, 1])
     user, arrays = hybrid.user(hybrid.arrays, query), hybrid.arrays
     parts = hybrid.score_by_source(arrays.shared, arrays.items, user)
-    assert set(parts) == {BEHAVIOUR, POPULARITY}  # Popular() speaks of popularity, as the signals do
+    assert set(parts) == {BEHAVIOUR, CONTENT, POPULARITY}  # a year is content; Popular() speaks as the log's signals do
     total = sum(np.asarray(part, np.float64) for part in parts.values())
     np.testing.assert_allclose(total, hybrid.score(arrays.shared, arrays.items, user), atol=1e-5)
     export(hybrid, data, tmp_path / "a", item_text=0)
@@ -259,7 +296,8 @@ def test_exported_as_in_process_and_new_items_come_in_cold(data, fitted, tmp_pat
     scores = np.array(score_all(hybrid, hybrid.arrays, query_of([3, 8, 1])))[0]
     scores[[3, 8, 1]] = -np.inf
     assert [item.item_id for item in found] == data.item_map.take(np.argsort(-scores, kind="stable")[:5]).tolist()
-    new = hybrid.embed_items(hybrid.arrays.shared, jnp.zeros((2, 0)), jnp.zeros((2, 0)))
+    features = jnp.asarray(data.catalog.features.values[:2])
+    new = hybrid.embed_items(hybrid.arrays.shared, jnp.zeros((2, 0)), features)
     np.testing.assert_array_equal(new["signals"][:, -1], [1, 1])
     assert count_items(new["parts"][0]) == 2
 
@@ -284,14 +322,17 @@ def test_parts_that_are_only_asked_differently_share_what_they_store(data, fitte
 def test_a_store_that_is_linear_is_asked_once_and_scores_as_its_parts_would(tells_of_new):
     draw = np.random.default_rng(4)
     matrix = draw.normal(size=(12, 12)).astype(np.float32)
-    signals = draw.normal(size=(12, len(NAMES))).astype(np.float32)
-    signals[:, NEW] = np.arange(12) >= 9
+    years = draw.normal(size=(12, 1)).astype(np.float32)
+    numbers = fit_numbers(years, np.arange(12) < 9)
+    of_log = draw.normal(size=(12, len(NAMES))).astype(np.float32)
+    of_log[:, NEW] = np.arange(12) >= 9
+    signals = np.concatenate([np.asarray(number_signals(numbers, years)), of_log], axis=1)
     matrix[:, 9:] *= tells_of_new
     store = Arrays({}, {BY_HISTORY: jnp.asarray(matrix)})
     parts = tuple(LinearRanker(store, 8, tau, 0.1) for tau in (None, 2.0, 5.0))
-    shapes = ((len(STANDING), 3), (len(STANDING), 3), (len(STANDING), len(NAMES)))
+    shapes = ((len(STANDING), 3), (len(STANDING), 3), (len(STANDING), signals.shape[1]))
     weights = Weights(*(jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes))
-    hybrid = join(parts, jnp.asarray(signals), jnp.arange(9), weights)
+    hybrid = join(parts, jnp.asarray(signals), numbers, jnp.arange(9), weights)
     assert hybrid.summed == (not tells_of_new,)
     query = query_of([3, 8, 1])
     about, expected = np.asarray(standing(query)), 0.0
@@ -302,6 +343,10 @@ def test_a_store_that_is_linear_is_asked_once_and_scores_as_its_parts_would(tell
         expected += standard * (about @ of_parts + signals[:, NEW, None] * (about @ of_new))[:, p]
     expected += about @ of_signals @ signals.T
     np.testing.assert_allclose(score_all(hybrid, hybrid.arrays, query), expected, atol=1e-4)
+    features = jnp.asarray([[9.0, 1.0], [years[0, 0], 0.0]])  # the number comes first
+    later = hybrid.embed_items(hybrid.arrays.shared, jnp.zeros((2, 4)), features)
+    np.testing.assert_allclose(later["signals"][1, :LOGGED], signals[0, :LOGGED], atol=1e-6)
+    np.testing.assert_array_equal(later["signals"][:, LOGGED:], [[0.0] * (len(NAMES) - 1) + [1.0]] * 2)
 
 
 @pytest.mark.timeout(120)
