@@ -58,11 +58,11 @@ PARTS = (
 class Hybrid:
     """Many rankers as one: score = sum of weights x standardised scores of the parts + weights x signals of the item.
 
-    The weights depend on the asker (how long the history, how long ago) and on whether anybody has the item yet. They
-    are learned by softmax and smooth NDCG@10 on inner folds: the training data is cut again by the rule of the holdout
-    (or by `inner`), the parts are fitted on what comes before each cut, and the weights bring what came after it to the
-    top. Then the parts are fitted once more on all of the training data. Parts that the data is not for (no text, a
-    catalog too large for them) are left out, with a line.
+    The weights depend on the asker (how long the history, how long since its last event and its first) and on whether
+    anybody has the item yet. They are learned by softmax and smooth NDCG@10 on inner folds: the training data is cut
+    again by the rule of the holdout (or by `inner`), the parts are fitted on what comes before each cut, and the
+    weights bring what came after it to the top. Then the parts are fitted once more on all of the training data. Parts
+    that the data is not for (no text, a catalog too large for them) are left out, with a line.
 
     balance: the share that items which nobody has yet make up of what is optimised, the others the rest; None weighs
     all that was chosen alike, as NDCG does. folds: inner cuts at most; no more are made than give 2,500 users to learn

@@ -24,7 +24,7 @@ NAMES = (
 An item's age is left out: it grows with the data, so what a blend learns of it on an earlier cut is wrong later."""
 SHRINK = 10.0  # events that stand for all items, beside those of the item, in a mean over its events
 KNOTS = (0.25, 0.5, 0.75)  # quantiles of a number, where the line that is learned of it may bend
-STANDING = ("always", "history length", "since the last event")
+STANDING = ("always", "history length", "since the last event", "since the first event")
 """What the weights of a blend may depend on, see `standing`."""
 
 
@@ -103,13 +103,16 @@ def _bent(values: jax.Array | np.ndarray, knots: jax.Array | np.ndarray) -> jax.
 
 
 def standing(query: Query) -> jax.Array:
-    """float32 [batch, len(STANDING)]: 1; the logarithm of the number of events; of the days since the latest one; the
-    last two about centred, with an order of magnitude near 1, so that one strength of regularisation suits all."""
+    """float32 [batch, len(STANDING)]: 1; the logarithm of the number of events, of the days since the latest one and
+    since the first: who comes back wants other items than who is here for the first time. All but the 1 about centred,
+    with an order of magnitude near 1, so that one strength of regularisation suits all."""
     there = query.history >= 0
     count = there.sum(axis=1).astype(jnp.float32)
-    since = jnp.where(there, query.ages, jnp.inf).min(axis=1)
-    since = jnp.where(jnp.isfinite(since), since, 0.0)
-    return jnp.stack([jnp.ones_like(count), (jnp.log1p(count) - 4.0) / 1.5, (jnp.log1p(since) - 2.0) / 2.0], axis=1)
+    last = jnp.where(there, query.ages, jnp.inf).min(axis=1)
+    last = jnp.where(jnp.isfinite(last), last, 0.0)
+    first = jnp.where(there, query.ages, 0.0).max(axis=1)
+    of_events = (jnp.log1p(count) - 4.0) / 1.5, (jnp.log1p(last) - 2.0) / 2.0, (jnp.log1p(first) - 3.0) / 2.0
+    return jnp.stack([jnp.ones_like(count), *of_events], axis=1)
 
 
 def latest(query: Query, length: int) -> Query:

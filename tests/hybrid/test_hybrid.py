@@ -119,6 +119,17 @@ def test_the_signals_of_numbers_are_lines_with_bends_that_end_where_the_data_doe
     assert number_signals(fit_numbers(values[:, :0], had), values[:, :0]).shape == (9, 0)
 
 
+def test_standing_tells_how_long_somebody_has_been_here_and_been_away():
+    query = query_of([4, 5, 6], length=5)
+    ages = jnp.asarray([[400.0, 30.0, 2.0, 0.0, 0.0]])  # days; 0 where padded
+    nobody = replace(query, history=jnp.full((1, 5), -1))
+    found = [dict(zip(STANDING, np.asarray(standing(replace(q, ages=ages)))[0], strict=True)) for q in (query, nobody)]
+    for one, away, here in zip(found, (2.0, 0.0), (400.0, 0.0), strict=True):
+        assert one["always"] == 1
+        np.testing.assert_allclose(one["since the last event"], (np.log1p(away) - 2) / 2, rtol=1e-5)
+        np.testing.assert_allclose(one["since the first event"], (np.log1p(here) - 3) / 2, rtol=1e-5)
+
+
 def test_latest_keeps_the_last_events():
     query = latest(query_of([4, 5, 6, 7], length=6), 3)
     np.testing.assert_array_equal(query.history, [[5, 6, 7]])
