@@ -55,7 +55,7 @@ def updated(prepared: Prepared, setting, artifact: Path):
         found = method.refitted(everything, setting, weights)
         if found is not None:
             return found
-        setting.say("  the parts that fit are others than before: the weights are learned anew")
+        setting.say("  the parts that fit or their signals are others than before: the weights are learned anew")
     return method.fit(everything, setting)
 
 
