@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxrec.hybrid.learning import fit, fit_further, judge
 from jaxrec.hybrid.lessons import Lessons, some_users
-from jaxrec.hybrid.ranker import NEW, Weights
+from jaxrec.hybrid.ranker import Weights
+from jaxrec.hybrid.signals import NEW
 from jaxrec.method import Method
 from jaxrec.ranker import Share
 

@@ -24,8 +24,8 @@ from jaxrec.hybrid.ablation import shares, told_apart
 from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
-from jaxrec.hybrid.ranker import NEW, HybridRanker, Weights, join
-from jaxrec.hybrid.signals import STANDING, Numbers, fit_numbers, item_signals, number_signals
+from jaxrec.hybrid.ranker import HybridRanker, Weights, join
+from jaxrec.hybrid.signals import NEW, STANDING, Numbers, fit_numbers, item_signals, number_signals
 from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, reads_text, settled
 from jaxrec.ranker import Ranker
 

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from jaxrec.hybrid.lessons import Lessons, some_users
-from jaxrec.hybrid.ranker import NEW, Weights
+from jaxrec.hybrid.ranker import Weights
+from jaxrec.hybrid.signals import NEW
 
 LIST = 10  # the length of list that is optimised
 SOFTNESS = 0.2  # of the comparison of two scores, in standard deviations of a part's scores

@@ -11,8 +11,8 @@ from jaxrec.data.dataset import Dataset
 from jaxrec.data.holdout import Holdout
 from jaxrec.data.interactions import Histories
 from jaxrec.data.queries import asking_context, asking_times, gather_queries
-from jaxrec.hybrid.ranker import LOGGED, NEW, HybridRanker
-from jaxrec.hybrid.signals import standing
+from jaxrec.hybrid.ranker import HybridRanker
+from jaxrec.hybrid.signals import LOGGED, NEW, standing
 from jaxrec.ranker import Arrays, Query, num_items
 
 POSITIVES = 64  # of one user that are learned from, a sample where there are more

@@ -9,12 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.history_matrix import Held
-from jaxrec.hybrid.signals import NAMES, Numbers, latest, new_item_signals, number_signals, standing
+from jaxrec.hybrid.signals import LOGGED, NAMES, NEW, Numbers, latest, new_item_signals, number_signals, standing
 from jaxrec.item_axis import map_items, shape_of_items, take_items
 from jaxrec.ranker import BEHAVIOUR, CONTENT, POPULARITY, Arrays, PyTree, Query, Ranker, Share, is_linear
-
-NEW = -1  # the last signal: whether nobody has the item
-LOGGED = -len(NAMES)  # where the signals that are made of the log begin, after those made of the item's numbers
 
 
 class Weights(NamedTuple):

@@ -22,6 +22,8 @@ NAMES = (
 """The last signals of an item; before them stand those of its numbers, see `number_signals`.
 
 An item's age is left out: it grows with the data, so what a blend learns of it on an earlier cut is wrong later."""
+NEW = -1  # the last signal: whether nobody has the item
+LOGGED = -len(NAMES)  # where the signals that are made of the log begin, after those made of the item's numbers
 SHRINK = 10.0  # events that stand for all items, beside those of the item, in a mean over its events
 KNOTS = (0.25, 0.5, 0.75)  # quantiles of a number, where the line that is learned of it may bend
 STANDING = ("always", "history length", "since the last event", "since the first event")

@@ -27,11 +27,13 @@ from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.learning import LIST, SOFTNESS, _smooth, learn, ndcg
 from jaxrec.hybrid.lessons import Lessons, _best_places
-from jaxrec.hybrid.ranker import LOGGED, NEW, Weights, _after, join
+from jaxrec.hybrid.ranker import Weights, _after, join
 from jaxrec.hybrid.signals import (
     HALF_LIVES,
     KNOTS,
+    LOGGED,
     NAMES,
+    NEW,
     STANDING,
     fit_numbers,
     item_signals,
