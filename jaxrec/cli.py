@@ -127,6 +127,7 @@ def compare(
     config: Annotated[Path | None, typer.Option(help="A Python file whose get_config() gives a Study.")] = None,
     suite: Annotated[str | None, typer.Option(help="A suite of the checkout instead, such as movielens.")] = None,
     methods: Annotated[str | None, typer.Option(help="Only these, by name: Ease,Popular.")] = None,
+    studies: Annotated[str | None, typer.Option(help="Of a suite only these, by name: ml-1m-R,ml-1m-C.")] = None,
     trials: Annotated[int | None, typer.Option(help="Settings that each method may try on validation.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that work on methods at once.")] = 1,
     set_: Set = [],  # noqa: B006
@@ -141,7 +142,8 @@ def compare(
         suite,
         workdir,
         overrides=_overrides(map_, set_),
-        methods=[name.strip() for name in (methods or "").split(",") if name.strip()],
+        methods=_names(methods),
+        studies=_names(studies),
         trials=trials,
         workers=workers,
         debug=debug,
@@ -319,6 +321,10 @@ def shapes(
     from jaxrec.doctor import check_config_shapes
 
     check_config_shapes(config, set_)
+
+
+def _names(listed: str | None) -> list[str]:
+    return [name.strip() for name in (listed or "").split(",") if name.strip()]
 
 
 def _overrides(maps: list[str], assignments: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ def compare_config(
     *,
     overrides: Sequence[str] = (),
     methods: Iterable[str] = (),
+    studies: Iterable[str] = (),
     trials: int | None = None,
     workers: int = 1,
     debug: bool = False,
@@ -46,7 +47,7 @@ def compare_config(
         root = replace(root, studies=tuple(override(study, theirs) for study in root.studies))
     if trials is not None:
         root = _with_trials(root, trials)
-    return compare_all(root, workdir, methods=methods, workers=workers, command=command, say=say)
+    return compare_all(root, workdir, methods=methods, studies=studies, workers=workers, command=command, say=say)
 
 
 def _with_trials(root: Study | Suite, trials: int) -> Study | Suite:

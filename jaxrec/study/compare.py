@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 import jaxrec
+from jaxrec.config import did_you_mean, to_json
 from jaxrec.errors import UserError
 from jaxrec.run import say_once
-from jaxrec.study.claim import claim, claim_data
+from jaxrec.study.claim import STUDY, claim, claim_data
 from jaxrec.study.page import write_page
 from jaxrec.study.run import Say, Work, load
 from jaxrec.study.stored import Folder, slug
@@ -28,15 +29,16 @@ def compare_all(
     workdir: Path,
     *,
     methods: Iterable[str] = (),
+    studies: Iterable[str] = (),
     workers: int = 1,
     command: str = "",
     say: Say = say_once,
 ) -> list[dict[str, Any]]:
     """The tables (see `table_of`) of a study, or of each study of a suite, written below the workdir and printed.
 
-    What an earlier call has tried and tested is not done again. methods: by name, only these are worked on; what was
-    done of the others stands in the table nonetheless. Raises UserError for options that cannot be, and where the
-    workdir holds another study, DataError for data that cannot be used.
+    What an earlier call has tried and tested is not done again. methods, studies: by name, only these are worked on;
+    what was done of the others stands in the tables nonetheless. Raises UserError for options that cannot be, and where
+    the workdir holds another study, DataError for data that cannot be used.
     """
     root.check()
     workdir, methods = local_workdir(workdir), tuple(methods)
@@ -44,18 +46,34 @@ def compare_all(
         raise UserError(f"workers must be 1 or more, not {workers}")
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"workdir {workdir} is a file: give a folder")
-    studies = root.studies if isinstance(root, Suite) else (root,)
-    chosen = _chosen(studies, methods)
+    every = root.studies if isinstance(root, Suite) else (root,)
+    asked = _named(every, studies)
     tables = []
-    for study, keys in zip(studies, chosen, strict=True):
+    for study, keys in zip(asked, _chosen(asked, methods), strict=True):
         if keys:
             tables.append(run_study(study, workdir / slug(study.name), keys, workers=workers, command=command, say=say))
     if isinstance(root, Suite):
-        text = suite_markdown(root, tables)
-        write_text(workdir / "suite.md", text)
-        write_text(workdir / "suite.json", json.dumps(tables, indent=1, ensure_ascii=False))
+        there = [table for study in every if (table := _stored(study, workdir / slug(study.name))) is not None]
+        write_text(workdir / "suite.md", suite_markdown(root, there))
+        write_text(workdir / "suite.json", json.dumps(there, indent=1, ensure_ascii=False))
         say(f"all studies: {workdir / 'suite.md'}")
     return tables
+
+
+def _named(studies: Sequence[Study], names: Iterable[str]) -> Sequence[Study]:
+    """Those of these names, in the order of the suite; all where none is named."""
+    known = {study.name: study for study in studies}
+    for name in (names := tuple(names)):
+        if name not in known:
+            raise UserError(f"--studies: no study {name!r}{did_you_mean(name, known)}")
+    return [known[name] for name in known if name in names or not names]
+
+
+def _stored(study: Study, folder: Path) -> dict[str, Any] | None:
+    """The table that this call or an earlier one has written, where it is of this very study."""
+    file = folder / TABLE
+    ours = file.is_file() and json.loads((folder / STUDY).read_text(encoding="utf-8")) == json.loads(to_json(study))
+    return json.loads(file.read_text(encoding="utf-8")) if ours else None
 
 
 def _chosen(studies: Sequence[Study], words: Sequence[str]) -> list[list[str]]:

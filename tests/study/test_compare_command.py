@@ -52,6 +52,13 @@ def test_a_suite_and_what_it_is_asked(tmp_path, capsys):
     assert code == 0 and "ml-100k-C-all" in said
     lines = (tmp_path / "suite.md").read_text().splitlines()
     assert lines[-1].startswith("| Popular | **0.") and lines[-1].count("**0.") == 6
+    one = ("--set", "ks=5,10", "--studies", "ml-100k-R")
+    code, said = run(capsys, *words[:3], "--methods", "Ease", *words[-2:], *one)
+    assert code == 0 and "ml-100k-C-all" not in said
+    table = (tmp_path / "suite.md").read_text()
+    assert "| Ease | – | – | – | **0." in table and table.count("ml-100k") == 6, "the others stand there still"
+    code, said = run(capsys, *words, "--studies", "ml-100k-r")
+    assert code == 2 and "--studies: no study 'ml-100k-r'; did you mean 'ml-100k-R'?" in said
     code, said = run(capsys, "--suite", "movielens", "--methods", "Nobody", "--workdir", tmp_path)
     assert code == 2 and "--methods: no method 'Nobody'" in said
     code, said = run(capsys, "--config", CONFIGS / "generated.py", "--workdir", tmp_path)
