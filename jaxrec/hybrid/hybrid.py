@@ -25,7 +25,7 @@ from jaxrec.hybrid.folds import inner_folds
 from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
 from jaxrec.hybrid.ranker import HybridRanker, Weights, join
-from jaxrec.hybrid.signals import NEW, STANDING, Numbers, fit_numbers, item_signals, number_signals
+from jaxrec.hybrid.signals import NEW, STANDING, item_signals
 from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, reads_text, settled
 from jaxrec.ranker import Ranker
 
@@ -107,7 +107,7 @@ class Hybrid:
         """The parts fitted to other data, blended by weights that were learned before; None where the weights are of
         other parts or signals."""
         _, rankers, _ = self._fitted(self.parts, data, setting, refuse=True)
-        fits = jax.tree.map(np.shape, weights) == jax.tree.map(np.shape, _nothing(rankers, _signals(data)[0]))
+        fits = jax.tree.map(np.shape, weights) == jax.tree.map(np.shape, _nothing(rankers, _signals(data)))
         return _joined(rankers, data, weights) if fits else None
 
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
@@ -172,18 +172,16 @@ class Hybrid:
 
 def _joined(rankers: list[Ranker], data: TrainingData, weights: Weights | None = None) -> HybridRanker:
     """weights: None for none at all, where only the parts' own scores are asked for."""
-    signals, numbers = _signals(data)
+    signals = _signals(data)
     warm = np.flatnonzero(signals[:, NEW] == 0)
     probe = np.sort(np.random.default_rng(0).permutation(warm)[:PROBE])
-    return join(tuple(rankers), signals, numbers, jnp.asarray(probe), weights or _nothing(rankers, signals))
+    return join(tuple(rankers), signals, jnp.asarray(probe), weights or _nothing(rankers, signals))
 
 
-def _signals(data: TrainingData) -> tuple[np.ndarray, Numbers]:
-    """(float32 [items, signals], how those of the items' numbers are made)"""
-    asked_for, features = item_signals(data.train, data.dataset.num_items), data.dataset.catalog.features
-    values = features.values[:, : len(features.encoder.numbers)]
-    numbers = fit_numbers(values, asked_for[:, NEW] == 0)
-    return np.concatenate([np.asarray(number_signals(numbers, values)), asked_for], axis=1), numbers
+def _signals(data: TrainingData) -> np.ndarray:
+    """float32 [items, signals]"""
+    features = data.dataset.catalog.features
+    return item_signals(data.train, features.values[:, : len(features.encoder.numbers)])
 
 
 def _nothing(rankers: list[Ranker], signals: np.ndarray) -> Weights:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.history_matrix import Held
-from jaxrec.hybrid.signals import LOGGED, NAMES, NEW, Numbers, latest, new_item_signals, number_signals, standing
+from jaxrec.hybrid.signals import LOGGED, NAMES, NEW, latest, new_item_signals, standing
 from jaxrec.item_axis import map_items, shape_of_items, take_items
 from jaxrec.ranker import BEHAVIOUR, CONTENT, POPULARITY, Arrays, PyTree, Query, Ranker, Share, is_linear
 
@@ -43,8 +43,8 @@ class Asker(NamedTuple):
 @dataclass(frozen=True)
 class HybridRanker:
     """shared: {"parts": of each store, "weights": Weights, "probe": the items of the stores that scores are
-    standardised over, "blank": one row of zeros like the items of each store, "numbers": how signals are made of an
-    item's numbers}. items: {"parts": of each store, "signals": float32 [items, signals]}.
+    standardised over, "blank": one row of zeros like the items of each store}. items: {"parts": of each store,
+    "signals": float32 [items, signals]}.
 
     parts: the rankers without their arrays; stores: which store each one's arrays are, since parts may share them.
     summed: of each store whether its askers are weighed and summed before it is asked: once, however many its parts.
@@ -157,9 +157,7 @@ class HybridRanker:
                 parts.append(part.embed_items(s, text, features))
             else:
                 parts.append(map_items(repeated, blank))
-        numbers = shared["numbers"]
-        own = number_signals(numbers, features[:, : len(numbers.low)])
-        return {"parts": tuple(parts), "signals": jnp.concatenate([own, new_item_signals(count)], axis=1)}
+        return {"parts": tuple(parts), "signals": new_item_signals(count, shared["weights"].signals.shape[1])}
 
 
 def _is_held(leaf: PyTree) -> bool:
@@ -202,9 +200,7 @@ def _after(query: Query, found: list[PyTree]) -> Query:
     return replace(query, history=jnp.where(there, query.history, -1))
 
 
-def join(
-    rankers: tuple[Ranker, ...], signals: jax.Array, numbers: Numbers, probe: jax.Array, weights: Weights
-) -> HybridRanker:
+def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weights: Weights) -> HybridRanker:
     """The blend of fitted rankers. signals: float32 [items, signals], those of the items' numbers first; probe: int32
     [any], rows of items that somebody has: how a part's scores are spread over them is what its score of an item is
     measured by."""
@@ -213,7 +209,6 @@ def join(
     shared: dict[str, Any] = {
         "parts": tuple(arrays.shared for arrays in stored.values()),
         "weights": weights,
-        "numbers": numbers,
         "probe": take_items(items, probe),
         "blank": jax.tree.map(jnp.zeros_like, take_items(items, slice(1))),
     }

@@ -1,7 +1,6 @@
 """What a blend reads beside its parts: how an item is asked for, its numbers, and how much is known of the asker."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ NAMES = (
     "weight",
     "new",
 )
-"""The last signals of an item; before them stand those of its numbers, see `number_signals`.
+"""The last signals of an item; before them stand those of its numbers, see `item_signals`.
 
 An item's age is left out: it grows with the data, so what a blend learns of it on an earlier cut is wrong later."""
 NEW = -1  # the last signal: whether nobody has the item
@@ -30,30 +29,45 @@ STANDING = ("always", "history length", "since the last event", "since the first
 """What the weights of a blend may depend on, see `standing`."""
 
 
-def item_signals(log: Interactions, num_items: int) -> np.ndarray:
-    """float32 [items, len(NAMES)], standardised over the items that somebody has.
+def item_signals(log: Interactions, numbers: np.ndarray) -> np.ndarray:
+    """float32 [items, numbers x (1 + len(KNOTS)) + len(NAMES)], standardised over the items that somebody has.
 
-    The number of events, its logarithm, and the number where an event counts 2^(-age / half-life) before the end of the
-    log. Of its events the mean logarithm of the hours since the first event of the user: what is taken on a first visit
-    and what by those who come back; and the mean weight (the rating). new: 1 for an item that nobody has, whose other
-    signals are 0, the mean.
+    numbers: float32 [items, numbers], of the catalog. Each makes a line that may bend: itself, and how far it is above
+    each knot. The number of events, its logarithm, and the number where an event counts 2^(-age / half-life) before the
+    end of the log. Of its events the mean logarithm of the hours since the first event of the user: what is taken on a
+    first visit and what by those who come back; and the mean weight (the rating). new: 1 for an item that nobody has,
+    whose other signals are 0, the mean: what its numbers say is left to the parts that read content, since a few new
+    items teach less about them than they cost (cold items of MovieLens-100K).
     """
-    ever = np.bincount(log.item_rows, minlength=num_items)
-    columns = [np.log1p(ever), ever]
+    ever = np.bincount(log.item_rows, minlength=len(numbers))
+    had = ever > 0
+    columns = [*_lines(numbers, had), np.log1p(ever), ever]
     ages = (log.timestamps.max(initial=0) - log.timestamps) / SECONDS_PER_DAY
     for days in HALF_LIVES:
-        columns.append(np.bincount(log.item_rows, weights=np.exp2(-ages / days), minlength=num_items))
+        columns.append(np.bincount(log.item_rows, weights=np.exp2(-ages / days), minlength=len(numbers)))
     columns.append(_mean_of_events(np.log1p(_hours(log)), log, ever))
     columns.append(_mean_of_events(log.weights, log, ever))
-    raw, had = np.stack(columns, axis=1), ever > 0
+    raw = np.stack(columns, axis=1)
     known = raw[had] if had.any() else raw
     standard = np.where(had[:, None], (raw - known.mean(axis=0)) / np.maximum(known.std(axis=0), 1e-6), 0.0)
     return np.concatenate([standard, ~had[:, None]], axis=1).astype(np.float32)
 
 
-def new_item_signals(count: int) -> jax.Array:
-    """The signals of items that nobody has, float32 [count, len(NAMES)]."""
-    return jnp.zeros((count, len(NAMES)), jnp.float32).at[:, -1].set(1.0)
+def new_item_signals(count: int, width: int) -> jax.Array:
+    """The signals of items that nobody has, float32 [count, width]."""
+    return jnp.zeros((count, width), jnp.float32).at[:, NEW].set(1.0)
+
+
+def _lines(numbers: np.ndarray, had: np.ndarray) -> list[np.ndarray]:
+    """Of each number itself and how far it is above each knot, float64 [items] each, so that their weighted sum is a
+    line with bends."""
+    numbers = numbers.astype(np.float64)
+    knots = np.quantile(numbers[had] if had.any() else numbers, KNOTS, axis=0)
+    return [
+        column
+        for number, bends in zip(numbers.T, knots.T, strict=True)
+        for column in (number, *(np.maximum(number - knot, 0.0) for knot in bends))
+    ]
 
 
 def _hours(log: Interactions) -> np.ndarray:
@@ -67,41 +81,6 @@ def _mean_of_events(values: np.ndarray, log: Interactions, ever: np.ndarray) -> 
     """Of each item, float64 [items], drawn to the mean of all where there are few."""
     total = np.bincount(log.item_rows, weights=values, minlength=len(ever))
     return (total + SHRINK * (values.mean() if len(values) else 0.0)) / (ever + SHRINK)
-
-
-class Numbers(NamedTuple):
-    """How signals are made of an item's numbers. low, high: float32 [numbers], their range among the items that
-    somebody has; knots: float32 [numbers, len(KNOTS)]. mean, scale: float32 [numbers x (1 + len(KNOTS))], what
-    standardises the signals; scale is 0 for one that is the same for all."""
-
-    low: jax.Array
-    high: jax.Array
-    knots: jax.Array
-    mean: jax.Array
-    scale: jax.Array
-
-
-def fit_numbers(values: np.ndarray, had: np.ndarray) -> Numbers:
-    """values: float32 [items, numbers]; had: bool [items], items that somebody has, which all is measured over."""
-    known = values[had] if had.any() else values
-    knots = np.quantile(known, KNOTS, axis=0).T.astype(np.float32)
-    bent = np.asarray(_bent(known, knots))
-    spread = bent.std(axis=0)
-    scale = np.where(spread > 1e-6, 1.0 / np.maximum(spread, 1e-6), 0.0).astype(np.float32)
-    return Numbers(*map(jnp.asarray, (known.min(axis=0), known.max(axis=0), knots, bent.mean(axis=0), scale)))
-
-
-def number_signals(numbers: Numbers, values: jax.Array) -> jax.Array:
-    """float32 [items, numbers x (1 + len(KNOTS))]: each number and how far it is above each knot, standardised, so that
-    their weighted sum is a line with bends. values: float32 [items, numbers]; those out of range count as its end."""
-    bent = _bent(jnp.clip(values, numbers.low[None], numbers.high[None]), numbers.knots)
-    return (bent - numbers.mean[None]) * numbers.scale[None]
-
-
-def _bent(values: jax.Array | np.ndarray, knots: jax.Array | np.ndarray) -> jax.Array:
-    items, numbers = values.shape
-    above = jnp.maximum(values[..., None] - knots[None], 0.0)
-    return jnp.concatenate([values[..., None], above], axis=-1).reshape(items, numbers * (1 + len(KNOTS)))
 
 
 def standing(query: Query) -> jax.Array:

@@ -31,14 +31,11 @@ from jaxrec.hybrid.ranker import Weights, _after, join
 from jaxrec.hybrid.signals import (
     HALF_LIVES,
     KNOTS,
-    LOGGED,
     NAMES,
     NEW,
     STANDING,
-    fit_numbers,
     item_signals,
     latest,
-    number_signals,
     standing,
 )
 from jaxrec.item_axis import BY_HISTORY, count_items
@@ -52,6 +49,7 @@ from jaxrec.train.trained import Trained
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
 
 PARTS = (Ease(l2=20.0), ItemNeighbours(k=20), Popular())
+NO_NUMBERS = np.zeros((3, 0), np.float32)  # of three items
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +84,7 @@ def test_the_best_place_is_the_least_by_any_key_and_ties_keep_the_order_of_the_c
 def test_signals_are_standardised_counts_of_events_that_fade():
     days = np.array([0, 30, 40])
     log = Interactions(np.arange(3, dtype=np.int32), np.array([0, 1, 1], np.int32), days * SECONDS_PER_DAY, np.ones(3))
-    signals = item_signals(log, 3)
+    signals = item_signals(log, NO_NUMBERS)
     assert signals.shape == (3, len(NAMES)) and signals.dtype == np.float32
     np.testing.assert_array_equal(signals[2], [0] * (len(NAMES) - 1) + [1])  # nobody has it
     for column, days in enumerate(HALF_LIVES, start=2):
@@ -98,27 +96,24 @@ def test_signals_tell_when_an_item_is_taken_and_how_it_is_rated():
     hours = np.array([0, 0, 2, 2, 5])
     users, items = np.array([0, 1, 0, 1, 1], np.int32), np.array([0, 0, 1, 0, 1], np.int32)
     log = Interactions(users, items, 1_000_000 + hours * 3_600, np.array([1, 2, 3, 4, 5], np.float32))
-    taken, rated = (item_signals(log, 3)[:, NAMES.index(name)] for name in ("hours of its users before it", "weight"))
+    signals = item_signals(log, NO_NUMBERS)
+    taken, rated = (signals[:, NAMES.index(name)] for name in ("hours of its users before it", "weight"))
     np.testing.assert_allclose(taken, [-1, 1, 0], rtol=1e-5)  # of two items, those of returning users stand above
     np.testing.assert_allclose(rated, [-1, 1, 0], rtol=1e-5)
     last = log.take(np.array([0, 1, 3]))  # one item, all alike
-    assert (item_signals(last, 3)[:, :NEW] == 0).all()
+    assert (item_signals(last, NO_NUMBERS)[:, :NEW] == 0).all()
 
 
-def test_the_signals_of_numbers_are_lines_with_bends_that_end_where_the_data_does():
-    values = np.stack([np.arange(9), np.full(9, 7)], axis=1).astype(np.float32)  # the second is the same for all
-    had = np.arange(9) < 8
-    numbers = fit_numbers(values, had)
-    np.testing.assert_allclose(numbers.knots[0], np.quantile(np.arange(8), KNOTS))
-    signals = np.asarray(number_signals(numbers, values))
-    assert signals.shape == (9, 2 * (1 + len(KNOTS)))
-    np.testing.assert_allclose(signals[had, : 1 + len(KNOTS)].mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(signals[had, : 1 + len(KNOTS)].std(axis=0), 1, atol=1e-6)
-    np.testing.assert_array_equal(signals[:, 1 + len(KNOTS) :], 0)
-    np.testing.assert_array_equal(signals[8], signals[7])
-    far = number_signals(numbers, np.array([[1e9, 1e9], [-1e9, -1e9]], np.float32))
-    np.testing.assert_array_equal(far, signals[[7, 0]])
-    assert number_signals(fit_numbers(values[:, :0], had), values[:, :0]).shape == (9, 0)
+def test_the_signals_of_numbers_are_lines_with_bends_and_say_nothing_of_new_items():
+    numbers = np.stack([np.arange(9), np.full(9, 7)], axis=1).astype(np.float32)  # the second is the same for all
+    rows, one = np.arange(8, dtype=np.int32), 1 + len(KNOTS)
+    log = Interactions(np.zeros_like(rows), rows, np.zeros(8, np.int64), np.ones(8))  # nobody has the last
+    signals = item_signals(log, numbers)
+    assert signals.shape == (9, 2 * one + len(NAMES))
+    lines = np.stack([np.arange(8), *(np.maximum(np.arange(8) - k, 0) for k in np.quantile(np.arange(8), KNOTS))], 1)
+    np.testing.assert_allclose(signals[:8, :one], (lines - lines.mean(axis=0)) / lines.std(axis=0), atol=1e-6)
+    np.testing.assert_array_equal(signals[:, one : 2 * one], 0)
+    np.testing.assert_array_equal(signals[8], [0] * (signals.shape[1] - 1) + [1])
 
 
 def test_standing_tells_how_long_somebody_has_been_here_and_been_away():
@@ -335,17 +330,14 @@ def test_parts_that_are_only_asked_differently_share_what_they_store(data, fitte
 def test_a_store_that_is_linear_is_asked_once_and_scores_as_its_parts_would(tells_of_new):
     draw = np.random.default_rng(4)
     matrix = draw.normal(size=(12, 12)).astype(np.float32)
-    years = draw.normal(size=(12, 1)).astype(np.float32)
-    numbers = fit_numbers(years, np.arange(12) < 9)
-    of_log = draw.normal(size=(12, len(NAMES))).astype(np.float32)
-    of_log[:, NEW] = np.arange(12) >= 9
-    signals = np.concatenate([np.asarray(number_signals(numbers, years)), of_log], axis=1)
+    signals = draw.normal(size=(12, 4 + len(NAMES))).astype(np.float32)
+    signals[:, NEW] = np.arange(12) >= 9
     matrix[:, 9:] *= tells_of_new
     store = Arrays({}, {BY_HISTORY: jnp.asarray(matrix)})
     parts = tuple(LinearRanker(store, 8, tau, 0.1) for tau in (None, 2.0, 5.0))
     shapes = ((len(STANDING), 3), (len(STANDING), 3), (len(STANDING), signals.shape[1]))
     weights = Weights(*(jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes))
-    hybrid = join(parts, jnp.asarray(signals), numbers, jnp.arange(9), weights)
+    hybrid = join(parts, jnp.asarray(signals), jnp.arange(9), weights)
     assert hybrid.summed == (not tells_of_new,)
     query = query_of([3, 8, 1])
     about, expected = np.asarray(standing(query)), 0.0
@@ -356,10 +348,8 @@ def test_a_store_that_is_linear_is_asked_once_and_scores_as_its_parts_would(tell
         expected += standard * (about @ of_parts + signals[:, NEW, None] * (about @ of_new))[:, p]
     expected += about @ of_signals @ signals.T
     np.testing.assert_allclose(score_all(hybrid, hybrid.arrays, query), expected, atol=1e-4)
-    features = jnp.asarray([[9.0, 1.0], [years[0, 0], 0.0]])  # the number comes first
-    later = hybrid.embed_items(hybrid.arrays.shared, jnp.zeros((2, 4)), features)
-    np.testing.assert_allclose(later["signals"][1, :LOGGED], signals[0, :LOGGED], atol=1e-6)
-    np.testing.assert_array_equal(later["signals"][:, LOGGED:], [[0.0] * (len(NAMES) - 1) + [1.0]] * 2)
+    later = hybrid.embed_items(hybrid.arrays.shared, jnp.zeros((2, 4)), jnp.ones((2, 3)))
+    np.testing.assert_array_equal(later["signals"], [[0.0] * (3 + len(NAMES)) + [1.0]] * 2)
 
 
 @pytest.mark.timeout(120)
