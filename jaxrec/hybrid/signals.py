@@ -36,8 +36,8 @@ def item_signals(log: Interactions, numbers: np.ndarray) -> np.ndarray:
     each knot. The number of events, its logarithm, and the number where an event counts 2^(-age / half-life) before the
     end of the log. Of its events the mean logarithm of the hours since the first event of the user: what is taken on a
     first visit and what by those who come back; and the mean weight (the rating). new: 1 for an item that nobody has,
-    whose other signals are 0, the mean: what its numbers say is left to the parts that read content, since a few new
-    items teach less about them than they cost (cold items of MovieLens-100K).
+    whose other signals are 0, the mean: what its numbers say is left to the parts that read content, which order new
+    items as well without (validation of C, MovieLens-100K).
     """
     ever = np.bincount(log.item_rows, minlength=len(numbers))
     had = ever > 0
