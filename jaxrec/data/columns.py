@@ -14,6 +14,7 @@ from jaxrec.data.features import (
     TagColumn,
     as_numbers,
     as_strings,
+    readable,
     split_tags,
 )
 from jaxrec.errors import DataError
@@ -119,7 +120,7 @@ def _inferred(column: pa.ChunkedArray, name: str, rules: Columns) -> Reading:
     repeated = distinct <= rules.max_categories and distinct * 2 <= len(filled)
     if coded:
         return Reading(name, "category" if repeated else "left out", f"an id by its name, {distinct} distinct")
-    if not unreadable.any() and np.isfinite(values).any():
+    if not unreadable.any() and readable(values).any():
         if pc.any(pc.match_substring_regex(filled, r"^0\d|^\d{16,}$")).as_py():
             return Reading(name, "left out", f"codes, {distinct} distinct")
         return Reading(name, "number", f"{distinct} distinct numbers")
@@ -164,7 +165,7 @@ def _share(text: pa.Array, pattern: str) -> float:
 
 def _fit_number(column: pa.ChunkedArray, name: str, rules: Columns) -> NumberColumn:
     values, _ = as_numbers(column)
-    known = values[np.isfinite(values)]
+    known = values[readable(values)]
     if not known.size:
         return NumberColumn(name, 0.0, 0.0, 1.0, len(values))
     if rules.number_fill == "most_frequent":
@@ -172,7 +173,7 @@ def _fit_number(column: pa.ChunkedArray, name: str, rules: Columns) -> NumberCol
         fill = distinct[counts.argmax()]
     else:
         fill = np.median(known) if rules.number_fill == "median" else known.mean()
-    imputed = np.where(np.isfinite(values), values, fill)
+    imputed = np.where(readable(values), values, fill)
     std = float(imputed.std())
     return NumberColumn(name, float(fill), float(imputed.mean()), std or 1.0, len(values) - len(known))
 

@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+LARGEST = float(np.finfo(np.float32).max)
+FAR = 10.0  # standard deviations from the mean; what is further counts as being there
 
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """x -> (x - mean) / std, a missing x being `fill`. mean and std are of the imputed column; std 0 counts as 1."""
+    """x -> (x - mean) / std, no further than FAR from 0, a missing x being `fill`, see `readable`. mean and std are of
+    the imputed column; std 0 counts as 1."""
 
     name: str
     fill: float
@@ -101,8 +104,8 @@ class FeatureEncoder:
         parts = [np.zeros((table.num_rows, 0), np.float32)]
         for number in self.numbers:
             values, _ = as_numbers(_column(table, number.name))
-            values = np.where(np.isfinite(values), values, number.fill)
-            parts.append(((values - number.mean) / (number.std or 1.0)).astype(np.float32)[:, None])
+            standard = (np.where(readable(values), values, number.fill) - number.mean) / (number.std or 1.0)
+            parts.append(np.clip(standard, -FAR, FAR).astype(np.float32)[:, None])
         for category in self.categories:
             values = as_strings(_column(table, category.name))
             values = values if category.fill is None else pc.fill_null(values, category.fill)
@@ -267,6 +270,11 @@ def as_numbers(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarr
     infinite = pc.fill_null(pc.match_substring_regex(text, r"(?i)^[+-]?inf"), False).to_numpy(zero_copy_only=False)
     unreadable = ~(pc.or_(plain, special).to_numpy(zero_copy_only=False))
     return np.where(infinite & ~unreadable, np.inf, values), unreadable
+
+
+def readable(values: np.ndarray) -> np.ndarray:
+    """bool [n], which numbers (float64 [n]) are there and can be reckoned with: all that float32 holds."""
+    return np.abs(values) <= LARGEST
 
 
 def split_tags(column: pa.Array | pa.ChunkedArray, separator: str) -> pa.ListArray:

@@ -25,6 +25,7 @@ NEW = -1  # the last signal: whether nobody has the item
 LOGGED = -len(NAMES)  # where the signals that are made of the log begin, after those made of the item's numbers
 SHRINK = 10.0  # events that stand for all items, beside those of the item, in a mean over its events
 KNOTS = (0.25, 0.5, 0.75)  # quantiles of a number, where the line that is learned of it may bend
+MOST_NUMBERS = 16  # of a catalog; where there are more they are a vector, and left to the parts that read content
 STANDING = ("always", "history length", "since the last event", "since the first event")
 """What the weights of a blend may depend on, see `standing`."""
 
@@ -33,12 +34,13 @@ def item_signals(log: Interactions, numbers: np.ndarray) -> np.ndarray:
     """float32 [items, numbers x (1 + len(KNOTS)) + len(NAMES)], standardised over the items that somebody has.
 
     numbers: float32 [items, numbers], of the catalog. Each makes a line that may bend: itself, and how far it is above
-    each knot. The number of events, its logarithm, and the number where an event counts 2^(-age / half-life) before the
-    end of the log. Of its events the mean logarithm of the hours since the first event of the user: what is taken on a
-    first visit and what by those who come back; and the mean weight (the rating). new: 1 for an item that nobody has,
-    whose other signals are 0, the mean: what its numbers say is left to the parts that read content, which order new
-    items as well without (validation of C, MovieLens-100K).
+    each knot; where there are more than MOST_NUMBERS none does. The number of events, its logarithm, and the number
+    where an event counts 2^(-age / half-life) before the end of the log. Of its events the mean logarithm of the hours
+    since the first event of the user: what is taken on a first visit and what by those who come back; and the mean
+    weight (the rating). new: 1 for an item that nobody has, whose other signals are 0, the mean: what its numbers say
+    is left to the parts that read content, which order new items as well without (validation of C, MovieLens-100K).
     """
+    numbers = numbers if numbers.shape[1] <= MOST_NUMBERS else numbers[:, :0]
     ever = np.bincount(log.item_rows, minlength=len(numbers))
     had = ever > 0
     columns = [*_lines(numbers, had), np.log1p(ever), ever]

@@ -103,6 +103,17 @@ def test_a_constant_number_is_zero():
     assert encoder.encode(pa.table({"item_id": ["1"], "n": [7]})).tolist() == [[0]]
 
 
+def test_a_number_far_from_the_others_counts_as_ten_standard_deviations_and_one_too_large_as_missing():
+    prices = [1.0, 2.0] * 200 + [1e9, -1e300, float("inf"), None]
+    table = pa.table({"item_id": [str(i) for i in range(len(prices))], "price": prices})
+    encoder = fit_features(table)
+    found = encoder.encode(table)[:, 0]
+    assert encoder.numbers[0].missing == 3 and np.isfinite(found).all()
+    assert found[400] == 10 and (found[401:] == found[403]).all()
+    new = pa.table({"item_id": ["new", "newer", "newest"], "price": [-1e30, 1e30, 1e300]})
+    assert encoder.encode(new)[:, 0].tolist() == [-10, 10, found[403]]
+
+
 def test_titles_and_texts():
     encoder = fit_features(ITEMS, Columns(categories=("kind",)))
     titles, texts = encoder.describe(ITEMS)

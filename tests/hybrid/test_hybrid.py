@@ -31,6 +31,7 @@ from jaxrec.hybrid.ranker import Weights, _after, join
 from jaxrec.hybrid.signals import (
     HALF_LIVES,
     KNOTS,
+    MOST_NUMBERS,
     NAMES,
     NEW,
     STANDING,
@@ -114,6 +115,10 @@ def test_the_signals_of_numbers_are_lines_with_bends_and_say_nothing_of_new_item
     np.testing.assert_allclose(signals[:8, :one], (lines - lines.mean(axis=0)) / lines.std(axis=0), atol=1e-6)
     np.testing.assert_array_equal(signals[:, one : 2 * one], 0)
     np.testing.assert_array_equal(signals[8], [0] * (signals.shape[1] - 1) + [1])
+    assert item_signals(log, numbers[:, :1].repeat(MOST_NUMBERS, axis=1)).shape[1] == MOST_NUMBERS * one + len(NAMES)
+    np.testing.assert_array_equal(
+        item_signals(log, numbers[:, :1].repeat(MOST_NUMBERS + 1, axis=1)), item_signals(log, numbers[:, :0])
+    )
 
 
 def test_standing_tells_how_long_somebody_has_been_here_and_been_away():
