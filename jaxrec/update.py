@@ -11,9 +11,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.data.given import Rejoined
+from jaxrec.data.holdout import RandomPerUser, TimeCutoff
 from jaxrec.data.interactions import Histories
 from jaxrec.data.sources.with_events import WithEvents
 from jaxrec.errors import UserError
+from jaxrec.experiment import Experiment
 from jaxrec.hybrid.hybrid import Hybrid
 from jaxrec.hybrid.ranker import Weights
 from jaxrec.job import export_ranker
@@ -33,7 +36,7 @@ def update_job(workdir: Path, events: Path, out: Path | None = None, *, say: Say
     """
     workdir, began = local_workdir(workdir), time.perf_counter()
     out = out or workdir / "artifact"
-    experiment = experiment_of(workdir)
+    experiment = _rejoined(experiment_of(workdir))
     experiment = replace(experiment, source=WithEvents(experiment.source, str(events)))
     prepared = with_text(read_data(experiment, say), say)
     with tempfile.TemporaryDirectory(prefix="jaxrec-update-") as place:
@@ -43,6 +46,17 @@ def update_job(workdir: Path, events: Path, out: Path | None = None, *, say: Say
     export_ranker(prepared, ranker, out, histories=Histories.of(log, prepared.dataset.num_users))
     say(f"artifact: {out}, knows {len(log):,} events; {time.perf_counter() - began:.0f} s")
     return out
+
+
+def _rejoined(experiment: Experiment) -> Experiment:
+    """A job on ready splits as one on all of their rows: what has happened since may stand in any of them. What the
+    given validation decided is decided by a cut like those that blends learn from."""
+    rule, cleaning = experiment.holdout, experiment.cleaning
+    if not hasattr(rule, "like"):
+        return experiment
+    source = Rejoined(experiment.source, rule.like(experiment.source, cleaning))
+    timed = cleaning.timestamps != "ignore" and "timestamp" in source.load().interactions.column_names
+    return replace(experiment, source=source, holdout=TimeCutoff() if timed else RandomPerUser())
 
 
 def updated(prepared: Prepared, setting, artifact: Path):

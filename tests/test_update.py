@@ -1,19 +1,24 @@
 """Events folded into an artifact: who is new is known, and the ranking is near that of learning everything anew."""
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as csv
 import pytest
 from fastapi.testclient import TestClient
 
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.data.cleaning import Cleaning, clean
 from jaxrec.data.events import Done
+from jaxrec.data.given import Given
 from jaxrec.data.interactions import Histories
 from jaxrec.data.sources.synthetic import Synthetic
+from jaxrec.data.sources.tabular import Tabular
 from jaxrec.data.sources.with_events import WithEvents
+from jaxrec.data.tables import Tables
 from jaxrec.errors import DataError, UserError
 from jaxrec.experiment import Experiment
 from jaxrec.hybrid.hybrid import Hybrid
@@ -27,6 +32,15 @@ from jaxrec.serve.service.service import Service
 from jaxrec.update import update_job
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
+
+
+@dataclass(frozen=True)
+class Ready:
+    log: pa.Table
+
+    def load(self) -> Tables:
+        return Tables(self.log, None, None, "a log")
+
 
 SOURCE = Synthetic(users=300, items=60)
 
@@ -89,6 +103,71 @@ def test_what_does_not_fit_a_column_is_left_out(tmp_path):
         "bare": (None, None),
     }
     assert tables.origin.endswith(f"3 items since (left out, of another kind than their column: 1 of {number!r})")
+
+
+MADE = [1_600_000_000 + 86_400 * n for n in range(4)]
+DATES = [f"2020-09-{13 + n}" for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array(MADE),
+        pa.array(MADE).cast(pa.string()),
+        pa.array([1_000 * second for second in MADE]),
+        pa.array([f"{day}T12:26:40Z" for day in DATES]),
+        pa.array([*DATES[:3], "never"]),
+        *(pa.array(MADE).cast(pa.timestamp("s")).cast(pa.timestamp(unit)) for unit in ("s", "ms", "us", "ns")),
+    ],
+    ids=lambda times: f"{times.type}-{times[0]}",
+)
+def test_events_follow_a_log_whatever_its_times_are(times, tmp_path):
+    log = pa.table({"user_id": list("abcd"), "item_id": ["1", "2", "1", "2"], "timestamp": times})
+    kept = EventLog(tmp_path / "events.sqlite")
+    kept.append([Done("new", "1", "like", None, 1_790_000_000)])
+    kept.close()
+    tables = WithEvents(Ready(log), str(tmp_path / "events.sqlite")).load()
+    cleaned, _ = clean(tables, Cleaning(min_per_item=1))
+    found = {row["user_id"]: row["timestamp"] for row in cleaned.interactions.to_pylist()}
+    assert found["new"] == 1_790_000_000 and abs(found["b"] - MADE[1]) < 86_400
+    assert ("d" in found) == ("never" not in times.to_pylist())
+
+
+def test_a_rating_stands_until_another_rating(tmp_path):
+    log = pa.table({"user_id": ["a", "a", "b"], "item_id": ["1", "2", "2"], "rating": [5, 4, 3]})
+    kept = EventLog(tmp_path / "events.sqlite")
+    said = [("a", "1", "view", None), ("a", "2", "rate", 2.5), ("b", "1", "view", None), ("c", "1", "like", None)]
+    kept.append([Done(*what, 1_790_000_000) for what in said])
+    kept.close()
+    tables = WithEvents(Ready(log), str(tmp_path / "events.sqlite")).load()
+    new = {(row["user_id"], row["item_id"]): row["rating"] for row in tables.interactions.slice(3).to_pylist()}
+    assert new == {("a", "2"): 2.5, ("b", "1"): 1.0, ("c", "1"): 4.0}  # in units of the median, 4
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_job_on_ready_splits_knows_all_of_them_after_an_update(timed, tmp_path):
+    log = SOURCE.load().interactions.select(["user_id", "item_id", *["timestamp"] * timed])
+    log = log.rename_columns(["uid", *log.column_names[1:]])
+    users, items = (np.array(log[name].to_pylist()) for name in ("uid", "item_id"))
+    _, pairs = np.unique(np.char.add(np.char.add(users, " "), items), return_inverse=True)
+    part = np.maximum(pairs % 10 - 7, 0)  # train, validation, test: no pair in two
+    paths = [tmp_path / f"{name}.csv" for name in ("train", "valid", "test")]
+    for number, path in enumerate(paths):
+        csv.write_csv(log.filter(pa.array(part == number)), path)
+    experiment = replace(
+        job(Tabular(str(paths[0]), columns=(("user_id", "uid"),))),
+        holdout=Given(str(paths[1]), str(paths[2]), unknown="drop"),
+    )
+    run_job(experiment, tmp_path / "run", quiet=True, say=lambda line: None)
+    user, item = users[part == 2][0], items[part == 2][0]
+    kept = EventLog(tmp_path / "events.sqlite")
+    kept.append([Done(user, item, "view", None, 1_790_000_000), Done("new", item, "like", None, 1_790_000_000)])
+    kept.close()
+    asked = Recommender.load(update_job(tmp_path / "run", tmp_path / "events.sqlite", say=lambda line: None))
+    had = set(items[users == user])
+    shown = asked.recommend(user, k=60 - len(had))
+    assert not had & {found.item_id for found in shown}
+    assert len(asked.recommend("new", k=5)) == 5
 
 
 def test_an_update_is_near_a_whole_training(workdir, events, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from jaxrec.data.cleaning import Cleaning, clean_log
 from jaxrec.data.dataset import Dataset
@@ -12,7 +13,7 @@ from jaxrec.data.ids import NO_ROW
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.leaks import check_disjoint
 from jaxrec.data.sources.tabular import read_table, with_ids
-from jaxrec.data.tables import rename_columns, require_columns
+from jaxrec.data.tables import Tables, rename_columns, require_columns
 from jaxrec.data.timestamps import show
 from jaxrec.errors import DataError, UserError
 
@@ -67,11 +68,15 @@ class Given:
             everything = np.bincount(np.concatenate([p.item_rows for p in logs]), minlength=dataset.num_items) > 0
         return holdout_of(parts, everything, everything, dataset, "given", tuple(notes))
 
-    def _read(self, path: str, dataset: Dataset, notes: list[str]) -> Interactions:
+    def table(self, path: str) -> pa.Table:
+        """One of the two files as it came, with string ids. Raises DataError for what cannot be read."""
         raw = read_table(path, self.encoding, self.delimiter, self.quotes, self.columns)
         table = with_ids(rename_columns(raw, self.columns), path)
         require_columns(table, ("user_id", "item_id"), path)
-        log, counts, _ = clean_log(table, self.cleaning, path)
+        return table
+
+    def _read(self, path: str, dataset: Dataset, notes: list[str]) -> Interactions:
+        log, counts, _ = clean_log(self.table(path), self.cleaning, path)
         notes += [f"{path}: {c.rows:,} {c.action}: {c.rule}" for c in counts if c.rows]
         ids = {name: log[name].combine_chunks() for name in ("user_id", "item_id")}
         users, items = dataset.user_map.find(ids["user_id"]), dataset.item_map.find(ids["item_id"])
@@ -90,3 +95,23 @@ class Given:
         times = log["timestamp"].to_numpy() if "timestamp" in log.column_names else empty
         context = dataset.contexts.codes(log)
         return Interactions(users, items, times, log["weight"].to_numpy(), context).take(known)
+
+
+@dataclass(frozen=True)
+class Rejoined:
+    """A source of ready splits with the rows of all parts in its log. rule: with the source's own reading options."""
+
+    source: Any = None
+    rule: Given = Given()
+
+    def load(self) -> Tables:
+        """Raises as the source does, and DataError where a file's columns are of other types than the log's."""
+        tables = self.source.load()
+        paths = (self.rule.valid, self.rule.test)
+        try:
+            log = pa.concat_tables(
+                [tables.interactions, *map(self.rule.table, paths)], promote_options="permissive"
+            ).select(tables.interactions.column_names)
+        except pa.ArrowException as error:
+            raise DataError(f"{' and '.join(paths)} do not fit the log: {error}") from error
+        return replace(tables, interactions=log, origin=", ".join((tables.origin, *paths)))

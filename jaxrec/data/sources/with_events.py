@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jaxrec.data.events import WEIGHTS, Done, liked, read_log, standing
 from jaxrec.data.features import as_numbers
 from jaxrec.data.tables import Tables
+from jaxrec.data.timestamps import read_times
 from jaxrec.errors import DataError
 
 
@@ -19,8 +21,9 @@ class WithEvents:
     """source, with the log of a service behind it. events: the path of the log.
 
     What speaks for an item becomes a row of the interactions, its weight in units of the median rating where there are
-    ratings; dislikes do not. What an event says of where it was goes to the log's columns, and items that were
-    described become rows of the catalog; values that do not fit their column are left out, those of items counted.
+    ratings; dislikes do not, nor does a view, a click or a like of what the user has rated: the rating stands. What an
+    event says of where it was goes to the log's columns, and items that were described become rows of the catalog;
+    values that do not fit their column are left out, those of items counted.
     """
 
     source: Any = None
@@ -31,11 +34,15 @@ class WithEvents:
         columns of the interactions."""
         tables = self.source.load()
         events, items = read_log(Path(self.events))
-        log, rated = tables.interactions, "rating" in tables.interactions.column_names
+        log = _counted_in_seconds(tables.interactions) if events else tables.interactions
+        rated = "rating" in log.column_names
         ordinary = float(np.nanmedian(as_numbers(log["rating"])[0])) if rated and len(log) else 1.0
         kept: list[Done] = []
         for _, own in groupby(sorted(events, key=lambda event: event.user), key=lambda event: event.user):
             kept += (event for event in standing(own) if event.kind in WEIGHTS)
+        if rated:
+            judged = _pairs_of(log, {event.user for event in kept})
+            kept = [event for event in kept if event.kind == "rate" or (event.user, event.item_id) not in judged]
         contexts = [event.context or {} for event in kept]
         values = {f.name: [_fitting(told.get(f.name), f.type) for told in contexts] for f in log.schema} | {
             "user_id": [event.user for event in kept],
@@ -55,6 +62,25 @@ class WithEvents:
             catalog=catalog,
             origin=f"{tables.origin}, and {len(kept):,} events and {len(fresh):,} items since{left}",
         )
+
+
+def _counted_in_seconds(log: pa.Table) -> pa.Table:
+    """The same with timestamps as events have them, empty where one cannot be read, and ratings that need not be whole:
+    columns to which events can be added."""
+    columns = {}
+    if "timestamp" in log.column_names:
+        times = read_times(log["timestamp"])
+        columns["timestamp"] = pa.array(times.seconds, mask=times.empty | times.unreadable)
+    if "rating" in log.column_names and pa.types.is_integer(log["rating"].type):
+        columns["rating"] = log["rating"].cast(pa.float64())
+    for name, column in columns.items():
+        log = log.set_column(log.column_names.index(name), name, column)
+    return log
+
+
+def _pairs_of(log: pa.Table, users: set[str]) -> set[tuple[str, str]]:
+    own = log.filter(pc.is_in(log["user_id"].cast(pa.string()), value_set=pa.array(users, pa.string())))
+    return set(zip(own["user_id"].to_pylist(), own["item_id"].to_pylist(), strict=True))
 
 
 def _described(items: dict[str, dict[str, Any]], schema: pa.Schema) -> tuple[dict[str, list], str]:
