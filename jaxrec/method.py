@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from jaxrec.data.training import TrainingData
+from jaxrec.errors import UserError
 from jaxrec.ranker import Ranker
 
 
@@ -58,7 +59,7 @@ class Method(Protocol):
     ranges: where its options are searched when methods are compared; {} for nothing to choose.
 
     A method may have more, and is asked for it only where it has it: `settled` and `reads_text`, see the functions of
-    these names; parts: a tuple of the methods that it is made of;
+    these names; parts: a tuple of the methods that it is made of; random: True where the setting's seed changes it;
     asking: names of options that matter only when its ranker is asked, which has fields of these names; inert: a
     frozenset of the names of options that are of no account, as the others stand.
     """
@@ -83,6 +84,14 @@ def settled(method: Method, data: TrainingData, setting: Setting = HERE) -> Meth
 def reads_text(method: Method) -> bool:
     """Whether it looks at the text vectors of the data; yes, unless it says that it does not."""
     return getattr(method, "reads_text", True)
+
+
+def at_least(method: Method, **least: float) -> None:
+    """Raises UserError for an option, None aside, below its least value."""
+    for name, low in least.items():
+        value = getattr(method, name)
+        if value is not None and not value >= low:
+            raise UserError(f"{type(method).__name__} needs {name} of at least {low:g}, not {value:g}")
 
 
 def inert(method: Method) -> frozenset[str]:

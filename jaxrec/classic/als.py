@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, inert_recency, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, history_length_of, inert_recency
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
-from jaxrec.errors import UserError
 from jaxrec.history_matrix import longest, recency
-from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.method import HERE, Between, Ranges, Setting, at_least
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
 WIDTH = 64  # events gathered at a time of each row that is solved
@@ -85,6 +84,7 @@ class ImplicitAls:
     history_length: int | None = None
 
     reads_text: ClassVar[bool] = False
+    random: ClassVar[bool] = True
     asking: ClassVar[tuple[str, ...]] = ASKING
     ranges: ClassVar[Ranges] = {
         "l2": Between(0.0003, 0.3, log=True),
@@ -106,7 +106,7 @@ class ImplicitAls:
         pairs = distinct_pairs(data.train, items)
         gram, vectors, _ = _turned(_alternate(pairs, users, items, self, setting.seed)[2], self.alpha0)
         shared = {"gram": gram, "penalty": _penalty(self, pairs, users, items, items)._asdict()}
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return AlsRanker(Arrays(shared, {"vector": vectors}), length, self.tau, self.base)
 
 
@@ -126,9 +126,7 @@ def _alternate(
     pairs: tuple[np.ndarray, np.ndarray], users: int, items: int, options: ImplicitAls, seed: int
 ) -> tuple["Lists", jax.Array, jax.Array]:
     """The users' events, their factors before the items were solved for a last time, and the item factors."""
-    for name, low in (("dim", 1), ("iterations", 1), ("alpha0", 1e-9), ("l2", 1e-9)):
-        if getattr(options, name) < low:
-            raise UserError(f"ImplicitAls needs {name} of at least {low:g}, not {getattr(options, name):g}")
+    at_least(options, dim=1, iterations=1, alpha0=1e-9, l2=1e-9)
     of_users = _lists(*pairs, users, options.dim)
     of_items = _lists(pairs[1], pairs[0], items, options.dim)
     user_penalty, item_penalty = (_penalty(options, pairs, users, items, others) for others in (items, users))

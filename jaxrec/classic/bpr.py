@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxrec.classic.interaction_matrix import roomy_history_length
+from jaxrec.classic.interaction_matrix import history_length_of
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -67,6 +67,8 @@ class BprFactors:
     alpha: float = 0.5
     history_length: int | None = None
 
+    reads_text: ClassVar[bool] = False
+    random: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {
         "factors": (32, 64, 128),
         "epochs": (15, 30, 60, 120),
@@ -104,7 +106,7 @@ class BprFactors:
             items=items,
             factors=self.factors,
         )
-        return BprRanker(Arrays({}, held), self.history_length or roomy_history_length(data.train), self.alpha)
+        return BprRanker(Arrays({}, held), history_length_of(self, data.train), self.alpha)
 
 
 def has(owned: Owned, users: Array, items: Array) -> Array:

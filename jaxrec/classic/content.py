@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import roomy_history_length
+from jaxrec.classic.interaction_matrix import history_length_of
 from jaxrec.classic.neighbours import neighbour_arrays, score_by_neighbours
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import Held, history_matrix
-from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.method import HERE, Between, Ranges, Setting, at_least
 from jaxrec.ranker import CONTENT, Arrays, PyTree, Query
 from jaxrec.similarity import all_nearest, nearest
 
@@ -62,7 +62,8 @@ class ContentNeighbours:
         return "Content neighbours"
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> ContentRanker:
-        """Raises UserError when there are no text vectors."""
+        """Raises UserError when there are no text vectors, and for less than 1 neighbour."""
+        at_least(self, neighbours=1)
         if not data.has_text:
             raise UserError("Content neighbours need item text vectors: set an encoder, and give a catalog with text")
         items = data.dataset.num_items
@@ -70,6 +71,4 @@ class ContentNeighbours:
         vectors = (data.text / np.maximum(norms, 1e-9)).astype(np.float32)
         found = all_nearest(vectors, np.ones(items, bool), count=self.neighbours, power=self.power)
         arrays = Arrays({"vectors": jnp.asarray(vectors)}, neighbour_arrays(*map(jnp.asarray, found), items))
-        return ContentRanker(
-            arrays, self.history_length or roomy_history_length(data.train), min(self.neighbours, items), self.power
-        )
+        return ContentRanker(arrays, history_length_of(self, data.train), min(self.neighbours, items), self.power)

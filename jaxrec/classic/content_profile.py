@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxrec.classic.interaction_matrix import roomy_history_length
+from jaxrec.classic.interaction_matrix import history_length_of
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
 from jaxrec.history_matrix import history_matrix
@@ -78,7 +78,7 @@ class ContentProfile:
         if self.distance not in ("cosine", "euclidean", "dot"):
             raise UserError(f"ContentProfile: distance {self.distance!r} is none of cosine, euclidean, dot")
         arrays = Arrays({}, {"text": _unit(jnp.asarray(data.text, jnp.float32))})
-        return ContentProfileRanker(arrays, self.history_length or roomy_history_length(data.train), self.distance)
+        return ContentProfileRanker(arrays, history_length_of(self, data.train), self.distance)
 
 
 def _unit(rows: jax.Array) -> jax.Array:

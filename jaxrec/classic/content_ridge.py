@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrec.classic.content_kernel import Content, ContentKernel, content_of, split_content, text_cosine
 from jaxrec.classic.ease import Ease
-from jaxrec.classic.interaction_matrix import item_counts, roomy_history_length
+from jaxrec.classic.interaction_matrix import history_length_of, item_counts
 from jaxrec.classic.linear import history_products
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -112,7 +112,7 @@ class ContentRidge:
         shared = _carried(content, counts, ease, self.kernel, self.l2, self.signal, self.neighbour_signal)
         mixed = self.neighbours, self.neighbour_power, self.popularity
         items = _placed(shared, content, self.kernel, *mixed)
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return ContentRidgeRanker(Arrays(shared, items), length, self.kernel, *mixed, self.damping, numbers)
 
 

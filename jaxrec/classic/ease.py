@@ -12,8 +12,8 @@ from jaxrec.classic.interaction_matrix import (
     RECENCY,
     all_cooccurrence,
     cooccurrence,
+    history_length_of,
     inert_recency,
-    roomy_history_length,
 )
 from jaxrec.classic.linear import LinearRanker, check_size, inverse
 from jaxrec.data.cuts import place_in_user
@@ -114,7 +114,7 @@ class Ease:
         both = both + self.dropout / (1 - self.dropout) * jnp.diag(jnp.diag(both))
         if self.nearby:
             both = both + self.nearby * data.once(("runs", self.window), lambda: _in_runs(data, self.window))
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         if not self.content:
             return LinearRanker(Arrays({}, {BY_HISTORY: _solve(both, self.l2)[0]}), length, self.tau, self.base)
         parts = _content(data)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, distinct_pairs
 from jaxrec.data.training import TrainingData
-from jaxrec.method import Method, Ranges
+from jaxrec.method import Method, Ranges, at_least
 
 USERS_TIMES_ITEMS = 2**25  # cells of the matrix held at once while counting: 128 MB
 PAIRS_AT_ONCE = 2**22
@@ -32,6 +32,13 @@ def rarity(counts: np.ndarray, number: int) -> np.ndarray:
     """ln(number / (1 + count))^2, float64 like counts: the square of the inverse document frequency of TF-IDF, where
     `number` documents were counted."""
     return np.log(number / (1.0 + counts)) ** 2
+
+
+def history_length_of(method: Method, interactions: Interactions) -> int:
+    """How many events its ranker reads: as it says, or room for all. Raises UserError for a length below 1, and for
+    events that weigh by a tau not above 0."""
+    at_least(method, history_length=1, **{"tau": 1e-3} if hasattr(method, "tau") else {})
+    return method.history_length or roomy_history_length(interactions)
 
 
 def roomy_history_length(interactions: Interactions) -> int:

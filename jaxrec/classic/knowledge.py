@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.content import ContentRanker
-from jaxrec.classic.interaction_matrix import roomy_history_length
+from jaxrec.classic.interaction_matrix import history_length_of
 from jaxrec.classic.neighbours import neighbour_arrays
 from jaxrec.data.knowledge import entity_vectors
 from jaxrec.data.text_vectors import unit_text_vectors
@@ -56,5 +56,5 @@ class KnowledgeNeighbours:
         vectors = unit_text_vectors(np.concatenate([text, self.weight * entities], axis=1))
         found = all_nearest(vectors, np.ones(items, bool), count=self.neighbours, power=self.power)
         arrays = Arrays({"vectors": jnp.asarray(text)}, neighbour_arrays(*map(jnp.asarray, found), items))
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return ContentRanker(arrays, length, min(self.neighbours, items), self.power)

@@ -13,16 +13,16 @@ from jaxrec.classic.interaction_matrix import (
     ASKING,
     RECENCY,
     cooccurrence,
+    history_length_of,
     inert_recency,
     rarity,
-    roomy_history_length,
 )
 from jaxrec.classic.linear import history_products
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.history_matrix import Held, weighted_history
 from jaxrec.item_axis import BY_HISTORY
-from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.method import HERE, Between, Ranges, Setting, at_least
 from jaxrec.ranker import Arrays, PyTree, Query
 
 MAX_CELLS = 2**26  # of an item by item block: 256 MB
@@ -136,6 +136,8 @@ class ItemNeighbours:
         return "Item neighbours" if self.tau is None else "Item neighbours, recency"
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> NeighbourRanker:
+        """Raises UserError for a k below 1."""
+        at_least(self, k=1)
         items, users = data.dataset.num_items, data.dataset.num_users
         pairs = distinct_pairs(data.train, items)
         rare = self.similarity in ("tfidf", "bm25")
@@ -150,7 +152,7 @@ class ItemNeighbours:
             kind=self.similarity,
         )
         nearest = nearest_items(pairs, users, items, similar, k=self.k, user_weights=weights)
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return NeighbourRanker(Arrays({}, neighbour_arrays(*nearest, items)), length, items, self.tau, self.base)
 
 

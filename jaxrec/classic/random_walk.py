@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, inert_recency, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, history_length_of, inert_recency
 from jaxrec.classic.neighbours import NeighbourRanker, nearest_items, neighbour_arrays
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
-from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.method import HERE, Between, Ranges, Setting, at_least
 from jaxrec.ranker import Arrays
 
 
@@ -51,16 +51,19 @@ class RandomWalk:
         return "RP3beta" if self.tau is None else "RP3beta-recency"
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> NeighbourRanker:
+        """Raises UserError for a k below 1."""
+        at_least(self, k=1)
         users, items = data.dataset.num_users, data.dataset.num_items
         pairs = distinct_pairs(data.train, items)
         lengths, having = (np.bincount(p, minlength=n) for p, n in zip(pairs, (users, items), strict=True))
-        leave, reach = (jnp.asarray(np.maximum(having, 1) ** -power, jnp.float32) for power in (self.alpha, self.beta))
-        weights = np.maximum(lengths, 1) ** -self.alpha
+        having = np.maximum(having, 1.0)
+        leave, reach = (jnp.asarray(having**-power, jnp.float32) for power in (self.alpha, self.beta))
+        weights = np.maximum(lengths, 1.0) ** -self.alpha
         walks = partial(_walks, leave, reach)
         rows, kept = nearest_items(pairs, users, items, walks, k=self.k, user_weights=weights)
         if self.normalize:
             kept = kept / jnp.maximum(kept.sum(axis=1, keepdims=True), 1e-20)
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return NeighbourRanker(Arrays({}, neighbour_arrays(rows, kept, items)), length, items, self.tau, self.base)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import roomy_history_length
+from jaxrec.classic.interaction_matrix import history_length_of
 from jaxrec.classic.rating_posterior import Gaussians, Prior, chunked, fit, fold_in, moments, prior_mean
 from jaxrec.data.features import Features
 from jaxrec.data.training import TrainingData
@@ -81,6 +81,8 @@ class RatingFactors:
     feature_l2: float = 10.0
     history_length: int | None = None
 
+    reads_text: ClassVar[bool] = False
+    random: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {
         "factors": (6, 10, 16, 24),
         "iterations": (10, 20, 40),
@@ -120,7 +122,7 @@ class RatingFactors:
         }
         held = {"mean": fitted.items.mean, "covariance": fitted.items.covariance}
         held |= {"implicit": fitted.user_prior.implicit} if self.implicit else {}
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return RatingRanker(Arrays(shared, held), length, self.implicit)
 
     def _check(self, data: TrainingData) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, all_cooccurrence, inert_recency, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, all_cooccurrence, history_length_of, inert_recency
 from jaxrec.classic.linear import LinearRanker, check_size, inverse, without_diagonal
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -61,7 +61,7 @@ class Slim:
             raise UserError("Slim needs l1 and l2 of at least 0, rho above 0 and at least 1 iteration")
         both = all_cooccurrence(data)
         weights = _admm(both, self.l1, self.l2, self.rho, self.iterations, non_negative=self.non_negative)
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)
 
 

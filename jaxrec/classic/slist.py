@@ -12,8 +12,8 @@ from jaxrec.classic.interaction_matrix import (
     RECENCY,
     add_pairs,
     all_cooccurrence,
+    history_length_of,
     inert_recency,
-    roomy_history_length,
 )
 from jaxrec.classic.linear import LinearRanker, check_size, inverse, without_diagonal
 from jaxrec.data.interactions import Interactions
@@ -68,7 +68,7 @@ class Slist:
             )
         both = self.whole * all_cooccurrence(data)
         weights = _solve(*_moments(data.train, both, self.window), self.l2)
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)
 
 

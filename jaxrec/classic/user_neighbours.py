@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.classic.interaction_matrix import ASKING, RECENCY, inert_recency, rarity, roomy_history_length
+from jaxrec.classic.interaction_matrix import ASKING, RECENCY, history_length_of, inert_recency, rarity
 from jaxrec.classic.linear import check_size
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.history_matrix import weighted_history
-from jaxrec.method import HERE, Between, Ranges, Setting
+from jaxrec.method import HERE, Between, Ranges, Setting, at_least
 from jaxrec.ranker import Arrays, PyTree, Query
 
 
@@ -81,14 +81,15 @@ class UserNeighbours:
 
     @property
     def inert(self) -> frozenset[str]:
-        return inert_recency(self) | frozenset(() if self.similarity == "bm25" else ("k1", "b"))
+        return inert_recency(self) | frozenset(("shrink",) if self.similarity == "bm25" else ("k1", "b"))
 
     @property
     def name(self) -> str:
         return "User neighbours" if self.tau is None else "User neighbours, recency"
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> UserNeighbourRanker:
-        """Raises UserError when the matrix of items and users is too large."""
+        """Raises UserError when the matrix of items and users is too large, and for a k below 1."""
+        at_least(self, k=1)
         users, items = data.dataset.num_users, data.dataset.num_items
         check_size("UserNeighbours", items, users, 1, self.max_gigabytes, f"items x {users:,} users")
         user_rows, item_rows = distinct_pairs(data.train, items)
@@ -106,5 +107,5 @@ class UserNeighbours:
         shared |= {"power": 0.0 if plain else 0.5, "shrink": 0.0 if plain else self.shrink}
         arrays = Arrays({name: jnp.asarray(x, jnp.float32) for name, x in shared.items()}, {"users": matrix})
         arrays = arrays._replace(items=jax.tree.map(jnp.asarray, arrays.items))
-        length = self.history_length or roomy_history_length(data.train)
+        length = history_length_of(self, data.train)
         return UserNeighbourRanker(arrays, length, min(self.k, users), self.tau, self.base)

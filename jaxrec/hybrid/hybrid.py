@@ -26,7 +26,7 @@ from jaxrec.hybrid.learning import learn
 from jaxrec.hybrid.lessons import Lessons, lessons_of
 from jaxrec.hybrid.ranker import HybridRanker, Weights, join
 from jaxrec.hybrid.signals import NEW, STANDING, item_signals
-from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, reads_text, settled
+from jaxrec.method import HERE, Method, Ranges, Setting, as_fitted, asked_options, at_least, reads_text, settled
 from jaxrec.ranker import Ranker
 
 ENOUGH_USERS = 2_500
@@ -92,8 +92,8 @@ class Hybrid:
         return replace(self, parts=tuple(parts))
 
     def fit(self, data: TrainingData, setting: Setting = HERE) -> HybridRanker:
-        """Raises UserError where there are no parts, where all refuse the data, and for a balance that is no share; and
-        what the parts raise otherwise."""
+        """Raises UserError where there are no parts, where all refuse the data, for a balance that is no share, and
+        without folds, users or candidates; and what the parts raise otherwise."""
         if self.balance is not None and not 0 <= self.balance <= 1:
             raise UserError(f"Hybrid.balance={self.balance:g} is a share, from 0 to 1; none weighs all alike")
         lessons, parts = self.lessons(data, setting)
@@ -112,6 +112,7 @@ class Hybrid:
 
     def lessons(self, data: TrainingData, setting: Setting = HERE) -> tuple[Lessons, tuple[Method, ...]]:
         """What the weights are learned from, of all inner folds together, and the parts that can be fitted."""
+        at_least(self, folds=1, users=1, candidates=1)
         if not self.parts:
             raise UserError("a Hybrid needs parts: name the methods that it is to blend")
         found: list[Lessons] = []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from test_classic import DATA, ITEMS, LOG, USERS, X, nearest_only, scores_of
 
+from jaxrec.classic.ease import Ease
 from jaxrec.classic.interaction_matrix import cooccurrence
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.random_walk import RandomWalk
@@ -70,6 +71,26 @@ def test_user_neighbours_are_the_formula():
 def test_user_neighbours_refuse_a_matrix_that_is_too_large():
     with pytest.raises(UserError, match="UserNeighbours over 25 items needs .*60 users.*max_gigabytes is 1e-06"):
         UserNeighbours(max_gigabytes=1e-6).fit(TrainingData(DATA, LOG))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (ItemNeighbours(k=-1), "ItemNeighbours needs k of at least 1, not -1"),
+        (UserNeighbours(k=0), "UserNeighbours needs k of at least 1, not 0"),
+        (RandomWalk(k=-1), "RandomWalk needs k of at least 1"),
+        (RandomWalk(tau=-1.0), "RandomWalk needs tau of at least 0.001, not -1"),
+        (Ease(history_length=-5), "Ease needs history_length of at least 1, not -5"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(method, said):
+    with pytest.raises(UserError, match=said):
+        method.fit(TrainingData(DATA, LOG))
+
+
+def test_whole_powers_of_a_walk_are_powers():
+    whole, same = (RandomWalk(alpha=a, beta=b).fit(TrainingData(DATA, LOG)) for a, b in ((1, 1), (1.0, 1.0)))
+    np.testing.assert_array_equal(scores_of(whole), scores_of(same))
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -373,6 +373,12 @@ def test_a_part_is_asked_after_each_one_before_it():
         assert (history == query.history).all() == kept
 
 
+@pytest.mark.parametrize("option", ["folds", "users", "candidates"])
+def test_a_hybrid_needs_something_to_learn_from(option, fitted):
+    with pytest.raises(UserError, match=f"Hybrid needs {option} of at least 1, not 0"):
+        Hybrid(parts=(Popular(),), **{option: 0}).fit(fitted[0])
+
+
 def test_a_hybrid_needs_parts():
     with pytest.raises(UserError, match="needs parts"):
         Hybrid(parts=()).fit(TrainingData(SimpleNamespace(), None))
