@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import jaxrec
-from jaxrec.evaluate.compare import comparison
+from jaxrec.evaluate.compare import comparison, short
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.evaluate.item_map import item_map
 from jaxrec.evaluate.report import Card, Dial, MapItem, Pick, Point, Profile, Report, Row, Segment, Spread, Tag
@@ -63,7 +63,7 @@ def print_table(rows: Sequence[dict], protocol: str) -> None:
             cell = row["metrics"][metric]
             text = "–" if cell["mean"] is None else f"{cell['mean']:.3f}"
             if cell["standard_error"] is not None:
-                text += f" ±{cell['standard_error']:.3f}".replace("0.", ".")
+                text += f" ±{short(cell['standard_error'])}"
             cells.append(f"[bold]{text}[/bold]" if cell["mean"] == best.get(metric) else text)
         table.add_row(f"[bold]{row['name']}[/bold]" if row is first else row["name"], *cells)
     Console(highlight=False, width=None if _wide() else 140).print(table)

@@ -163,6 +163,11 @@ def cell(result: "Evaluation", metric: str) -> dict[str, float | None]:
     }
 
 
+def short(value: float) -> str:
+    """Three digits, without the zero before the point: ".012"."""
+    return f"{value:.3f}".removeprefix("0")
+
+
 def finite(value: float) -> float | None:
     """JSON has no nan."""
     return value if math.isfinite(value) else None

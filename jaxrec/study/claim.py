@@ -6,18 +6,19 @@ from typing import Any
 
 from jaxrec.config import from_json, to_json
 from jaxrec.errors import DataError, UserError
-from jaxrec.study.stored import TRIALS, slug
-from jaxrec.study.study import Study, keyed
+from jaxrec.study.stored import TRIALS
+from jaxrec.study.study import Study, keyed, slug
 from jaxrec.train.progress import first_difference
 from jaxrec.workdir import write_text
 
-STUDY, DATA = "study.json", "data.json"
+STUDY, METHODS, DATA = "study.json", "methods.json", "data.json"
 
 
 def claim(study: Study, folder: Path) -> None:
-    """The folder belongs to this study; methods may be added to it later. Raises UserError where it is another's."""
+    """The folder belongs to this study; methods may be added to it later, and stay known when they are left out of it.
+    Raises UserError where it is another's."""
     file = folder / STUDY
-    now = json.loads(to_json(study))
+    now, known = json.loads(to_json(study)), _known(folder)
     if file.is_file():
         saved = json.loads(file.read_text(encoding="utf-8"))
         there = [folder / name for name in _begun(folder)]
@@ -28,27 +29,39 @@ def claim(study: Study, folder: Path) -> None:
                 f"{folder} holds another study: {where} was {before!r} and is now {after!r}; a test is made once, with "
                 "the options that one search found. Give another --workdir, or remove this one"
             )
-        for key, before, after in _changed(saved, study):
+        for key, before, after in _changed(known, study):
             if (folder / slug(key)).is_dir():
                 raise UserError(
                     f"{folder} holds {key} with other options: {before}, now {after}. Give another --workdir, "
                     f"or remove {folder / slug(key)}"
                 )
     write_text(file, json.dumps(now, indent=2, ensure_ascii=False))
+    known |= {key: json.loads(to_json(method)) for key, method in keyed(study.methods).items()}
+    write_text(folder / METHODS, json.dumps(known, indent=2, ensure_ascii=False))
+
+
+def _known(folder: Path) -> dict[str, dict]:
+    """The methods as given, as JSON, of all studies that the folder was claimed for."""
+    for name in (METHODS, STUDY):  # a folder of before there was such a file knows its last study
+        if (folder / name).is_file():
+            saved = json.loads((folder / name).read_text(encoding="utf-8"))
+            if name == METHODS:
+                return saved
+            methods = keyed(from_json(json.dumps(saved["methods"])))
+            return {key: json.loads(to_json(method)) for key, method in methods.items()}
+    return {}
 
 
 def _begun(folder: Path) -> list[str]:
     return [path.parent.name for path in folder.rglob(TRIALS)]
 
 
-def _changed(saved: dict, study: Study) -> list[tuple[str, str, str]]:
+def _changed(known: dict[str, dict], study: Study) -> list[tuple[str, str, str]]:
     """Methods of one key whose options as given are others now: (key, the option before, now)."""
-    before = keyed(from_json(json.dumps(saved["methods"])))
     changed = []
     for key, method in keyed(study.methods).items():
-        if key in before and (
-            differs := first_difference(json.loads(to_json(before[key])), json.loads(to_json(method)))
-        ):
+        before = from_json(json.dumps(known[key])) if key in known else method  # options that came later: defaults
+        if differs := first_difference(*(json.loads(to_json(one)) for one in (before, method))):
             where, old, new = differs
             changed.append((key, f"{where}={old!r}", f"{new!r}"))
     return changed

@@ -10,12 +10,13 @@ import jax
 import jaxrec
 from jaxrec.config import did_you_mean, to_json
 from jaxrec.errors import UserError
+from jaxrec.evaluate.compare import short
 from jaxrec.run import say_once
 from jaxrec.study.claim import STUDY, claim, claim_data
 from jaxrec.study.page import write_page
-from jaxrec.study.run import Say, Work, load
-from jaxrec.study.stored import Folder, slug
-from jaxrec.study.study import Study, Suite, keyed, match, unknown
+from jaxrec.study.run import Say, Work, load, refusal
+from jaxrec.study.stored import Folder
+from jaxrec.study.study import Study, Suite, keyed, match, slug, unknown
 from jaxrec.study.table import print_table, table_of, to_markdown
 from jaxrec.study.workers import run_all
 from jaxrec.workdir import local_workdir, write_text
@@ -103,7 +104,7 @@ def run_study(
         left_out |= {work.key: why for work, why in run_all(works, workers, say) if why is not None}
     folders = {key: [Folder(place / slug(key)) for place in places] for key in keyed(study.methods)}
     tested = {key: of_key for key, of_key in folders.items() if key not in left_out and all(f.tests() for f in of_key)}
-    left_out |= {key: NOT_YET for key in folders if key not in tested and key not in left_out}
+    left_out |= {key: refusal(of_key[0]) or NOT_YET for key, of_key in folders.items() if key not in tested | left_out}
     table = table_of(study, tested, left_out, abouts[0], command)
     write_text(folder / TABLE, json.dumps(table, indent=1, ensure_ascii=False))
     write_text(folder / MARKDOWN, to_markdown(table))
@@ -146,5 +147,5 @@ def _suite_cell(table: dict[str, Any], row: dict[str, Any] | None) -> str:
         return "–"
     found_cell = row["metrics"][table["metric"]]
     error = found_cell["standard_error"]
-    text = f"{found_cell['mean']:.3f}" + ("" if error is None else f" ±{error:.3f}".replace("0.", ".", 1))
+    text = f"{found_cell['mean']:.3f}" + ("" if error is None else f" ±{short(error)}")
     return f"**{text}**" if row is table["rows"][0] else text

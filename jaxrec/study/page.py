@@ -46,7 +46,7 @@ def verdict(table: Table) -> str:
     text = f"{best['name']} is best with {metric_label(metric)} {best['metrics'][metric]['mean']:.3f}"
     if best["method"] == table["reference"]:
         rest = table["rows"][1:]
-        unsure = [row["name"] for row in rest if (row["metrics"][metric].get("difference_high") or -1) >= 0]
+        unsure = [row["name"] for row in rest if not _surely_worse(row["metrics"][metric])]
         if not rest:
             return text + "."
         text += ", as it was on validation"
@@ -57,6 +57,12 @@ def verdict(table: Table) -> str:
         return text + "."
     sure = "surely" if low > 0 or high < 0 else "not surely"
     return f"{text}, {cell['difference']:+.3f} beside {table['reference']}: {sure} another."
+
+
+def _surely_worse(cell: Mapping[str, float | None]) -> bool:
+    """Whether the interval of the difference, where there is one, lies below 0."""
+    high = cell.get("difference_high")
+    return high is not None and high < 0
 
 
 def drawings(table: Table) -> dict[str, Spec]:

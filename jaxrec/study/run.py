@@ -4,13 +4,14 @@ import gc
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from filelock import Timeout
 
 from jaxrec.config import from_json, to_json
 from jaxrec.data.fingerprint import fingerprint
@@ -22,8 +23,8 @@ from jaxrec.method import Method, Setting, as_fitted, asked_options, inert
 from jaxrec.ranker import Ranker
 from jaxrec.run import Prepared, prepare
 from jaxrec.study.cost import forget_peak, peak, timed
-from jaxrec.study.search import may_read_text, propose, with_options
-from jaxrec.study.stored import Folder, Tested, Trial
+from jaxrec.study.search import may_read_text, options_of, propose, with_options
+from jaxrec.study.stored import TRIALS, Folder, Tested, Trial
 from jaxrec.study.study import Study, is_random, keyed, reseeded
 from jaxrec.train.progress import first_difference
 
@@ -119,17 +120,28 @@ def run(work: Work) -> str | None:
 
     The compiled programs are dropped at the end: a process may map memory in so many pieces only, 65,530 under Linux,
     and the programs of a few blends are more. Raises UserError where the workdir holds a test of this method with other
-    options than the search now finds best.
+    options than the search now finds best, and where another process works on it.
     """
     try:
-        return _run(work)
+        with work.folder.held():
+            return _run(work)
+    except Timeout:
+        raise UserError(
+            f"another process works on {work.key} in {work.folder.path}: wait for it, or give other --methods"
+        ) from None
     finally:
         jax.clear_caches()
 
 
 def _run(work: Work) -> str | None:
     seeds = range(work.study.seeds if is_random(work.method) else 1)
-    if (done := {test.seed for test in work.folder.tests()}) >= set(seeds) and len(work.folder.trials()):
+    done, trials = {test.seed for test in work.folder.tests()}, work.folder.trials()
+    if done and not trials:
+        raise UserError(
+            f"{work.folder.path} holds a test of {work.key} and not the trials that led to it: bring {TRIALS} back, or "
+            "remove the folder"
+        )
+    if done >= set(seeds):
         work.say(f"{work.key}: tested already")
     loaded = None if done >= set(seeds) else load(work.study, work.say)
     if loaded is not None:
@@ -162,10 +174,11 @@ FAILURES = (UserError, DataError, DivergedError, MemoryError, FloatingPointError
 
 def search(work: Work, loaded: Loaded | None) -> Trial | str:
     """The best of the trials, the first of equals; or why there is none. loaded: None where all is done."""
-    trials, kept = work.folder.trials(), None
+    given = options_of(work.method)
+    trials, kept = [replace(t, options=given | t.options) for t in work.folder.trials()], None
     while loaded is not None and len(trials) < work.study.trials:
-        if len(trials) == 1 and trials[0].error and not trials[0].error.startswith(DIVERGED):
-            break  # the method as given is refused, such as where there is no text
+        if refused(trials):
+            break
         tried = [(trial.options, trial.value) for trial in trials]
         options = propose(work.method, tried, work.study.trials, work.study.seed)
         if options is None:
@@ -179,11 +192,22 @@ def search(work: Work, loaded: Loaded | None) -> Trial | str:
         _forget_fits(work, trials)
     scored = [trial for trial in trials if trial.value is not None]
     if not scored:
-        return trials[0].error or "no trial gave a value"
+        return next((trial.error for trial in trials if trial.error), "no trial gave a value")
     return max(scored, key=lambda trial: (trial.value, -trial.number))
 
 
 DIVERGED = "DivergedError"
+
+
+def refused(trials: Sequence[Trial]) -> bool:
+    """Whether the data is not for the method as given, such as where there is no text."""
+    return len(trials) == 1 and trials[0].error is not None and not trials[0].error.startswith(DIVERGED)
+
+
+def refusal(folder: Folder) -> str | None:
+    """Why an earlier call left a method out, where it did for what the method said to the data."""
+    trials = folder.trials()
+    return trials[0].error if refused(trials) else None
 
 
 def _known(work: Work, options: dict[str, Any], trials: list[Trial]) -> Trial | None:

@@ -1,12 +1,12 @@
 """What a comparison leaves on disk, method by method: its trials, its tests, and the figures of every user."""
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from jaxrec.config import from_json, to_json
 from jaxrec.errors import UserError
@@ -16,11 +16,6 @@ from jaxrec.files import write_atomically
 
 TRIALS = "trials.jsonl"
 PER_USER, PER_ITEM_SEGMENT = "value ", "segment "
-
-
-def slug(name: str) -> str:
-    """A name as that of a folder."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "x"
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,11 @@ class Folder:
     """Of one method in one draw of a study."""
 
     path: Path
+
+    def held(self) -> FileLock:
+        """Entered by who works on it. Raises filelock.Timeout at once where another process does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / ".lock", timeout=0)
 
     def trials(self) -> list[Trial]:
         file = self.path / TRIALS

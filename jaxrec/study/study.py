@@ -1,7 +1,8 @@
 """Study: which methods are compared, on which data, by which protocol, with how much tuning."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,9 +84,9 @@ class Suite:
     def check(self) -> None:
         if not self.studies:
             raise UserError(f"suite {self.name} has no studies")
-        twice = [name for name, n in Counter(study.name for study in self.studies).items() if n > 1]
-        if twice:
-            raise UserError(f"suite {self.name} has two studies named {twice[0]!r}: their folders would be one")
+        if twice := one_folder([study.name for study in self.studies]):
+            names = " and ".join(map(repr, twice))
+            raise UserError(f"suite {self.name} has two studies named {names}: their folders would be one")
         for study in self.studies:
             study.check()
 
@@ -100,10 +101,25 @@ def keyed(methods: Iterable[Method]) -> dict[str, Method]:
             raise UserError(f"{method!r} is no method: it needs name, ranges and fit (see jaxrec.method)")
     classes = Counter(type(method).__name__ for method in methods)
     keys = [type(m).__name__ if classes[type(m).__name__] == 1 else m.name for m in methods]
-    twice = [key for key, n in Counter(key.lower() for key in keys).items() if n > 1]
-    if twice:
-        raise UserError(f"two methods are named {twice[0]!r}: give one of them another name, or leave one out")
+    if twice := one_folder(keys):
+        names = " and ".join(map(repr, twice))
+        raise UserError(f"two methods are named {names}: give one of them another name, or leave one out")
     return dict(zip(keys, methods, strict=True))
+
+
+def slug(name: str) -> str:
+    """A name as that of a folder."""
+    return re.sub(r"[\W_]+", "-", name.lower()).strip("-") or "x"
+
+
+def one_folder(names: Sequence[str]) -> tuple[str, str] | None:
+    """The first two names, if any, that are one as names of folders."""
+    found: dict[str, str] = {}
+    for name in names:
+        if slug(name) in found:
+            return found[slug(name)], name
+        found[slug(name)] = name
+    return None
 
 
 def match(word: str, methods: dict[str, Method]) -> str | None:
@@ -119,9 +135,9 @@ def unknown(word: str, methods: dict[str, Method], where: str) -> str:
 
 
 def is_random(method: Method) -> bool:
-    """Whether another seed gives another ranker: what has a seed of its own, is trained by gradient steps, or has such
-    parts."""
-    own = "seed" in config_fields(method) or hasattr(method, "settled")
+    """Whether another seed gives another ranker: what says so, has a seed of its own or something that validation
+    settles, which is how long it is trained, or has such parts."""
+    own = getattr(method, "random", False) or "seed" in config_fields(method) or hasattr(method, "settled")
     return own or any(is_random(part) for part in getattr(method, "parts", ()))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxrec.config import to_json
-from jaxrec.evaluate.compare import cell, compare, finite
+from jaxrec.evaluate.compare import cell, compare, finite, short
 from jaxrec.evaluate.evaluator import Evaluation
 from jaxrec.study.run import described
 from jaxrec.study.stored import Folder, Tested, Trial
@@ -30,11 +30,11 @@ KINDS = (
 Z = 1.96
 
 
-def shown_metrics(result: Evaluation) -> list[str]:
-    """The metrics of a row: every kind at the shortest list; ndcg and recall at the others too."""
+def shown_metrics(result: Evaluation, deciding: str) -> list[str]:
+    """The metrics of a row: every kind at the shortest list; ndcg and recall at the others too; and what decides."""
     k = result.ks[0]
     names = [f"{kind}@{k}" for kind in KINDS] + [f"{kind}@{k}" for k in result.ks[1:] for kind in ("ndcg", "recall")]
-    return [name for name in names if name in result.means]
+    return [name for name in dict.fromkeys((*names, deciding)) if name in result.means]
 
 
 def one_of_seeds(results: Sequence[Evaluation]) -> Evaluation:
@@ -51,7 +51,8 @@ def one_of_seeds(results: Sequence[Evaluation]) -> Evaluation:
 
 
 def one_of_draws(results: Sequence[Evaluation]) -> Evaluation:
-    """Tests of several draws as one: the users of all, one draw after the other."""
+    """Tests of several draws as one: every user once, with the mean over the draws in which the user is judged, since
+    what is asked of one user in several draws tells little more of other users. The lists are those of the first."""
     first = results[0]
     if len(results) == 1:
         return first
@@ -59,11 +60,23 @@ def one_of_draws(results: Sequence[Evaluation]) -> Evaluation:
     def joined(get):
         return np.concatenate([get(result) for result in results])
 
+    user_rows, earliest, place = np.unique(joined(lambda r: r.user_rows), return_index=True, return_inverse=True)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        known = ~np.isnan(values)
+        total = np.bincount(place, np.where(known, values, 0.0), len(user_rows))
+        count = np.bincount(place, known, len(user_rows))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
     return replace(
         first,
-        **{name: joined(lambda r, n=name: getattr(r, n)) for name in ("user_rows", "lengths", "positives", "rows")},
-        values={name: joined(lambda r, n=name: r.values[n]) for name in first.values},
-        item_values={name: joined(lambda r, n=name: r.item_values[n]) for name in first.item_values},
+        user_rows=user_rows,
+        lengths=np.rint(mean(joined(lambda r: r.lengths))).astype(np.int64),
+        positives=np.bincount(place, joined(lambda r: r.positives), len(user_rows)).astype(np.int64),
+        rows=joined(lambda r: r.rows)[earliest],
+        scores=joined(lambda r: r.scores)[earliest],
+        values={name: mean(joined(lambda r, n=name: r.values[n])) for name in first.values},
+        item_values={name: mean(joined(lambda r, n=name: r.item_values[n])) for name in first.item_values},
         item_positives={n: sum(r.item_positives[n] for r in results) for n in first.item_positives},
         totals={name: float(np.mean([r.totals[name] for r in results])) for name in first.totals},
     )
@@ -93,8 +106,8 @@ def table_of(
     if reference not in results:
         reference = max(chosen, key=lambda key: np.mean([t.value for t in chosen[key]])) if chosen else None
     rows = [
-        _row(key, results, reference, chosen[key], trials[key], tests[key])
-        | {"spread": _spread(by_draw[key] if study.draws > 1 else by_seed[key][0])}
+        _row(key, results, reference, chosen[key], trials[key], tests[key], study.metric)
+        | {"spread": _spread(by_draw[key] if study.draws > 1 else by_seed[key][0], study.metric)}
         | {"command": f"{command} --methods {json.dumps(key)}" if command else ""}
         for key in results
     ]
@@ -104,7 +117,7 @@ def table_of(
     metric = study.metric
     first = next(iter(results.values()), None)
     if first is not None and metric not in first.means:
-        metric = shown_metrics(first)[0]
+        metric = shown_metrics(first, metric)[0]
     rows.sort(key=lambda row: -(row["metrics"].get(metric, {}).get("mean") or 0))
     return {
         "study": study.name,
@@ -133,9 +146,10 @@ def _row(
     chosen: Sequence[Trial],
     trials: Sequence[Sequence[Trial]],
     tests: Sequence[Sequence[Tested]],
+    deciding: str,
 ) -> dict[str, Any]:
     result, every = results[key], [test for of_draw in tests for test in of_draw]
-    cells = {metric: cell(result, metric) for metric in shown_metrics(result)}
+    cells = {metric: cell(result, metric) for metric in shown_metrics(result, deciding)}
     row: dict[str, Any] = {
         "method": key,
         "name": every[0].name if len({test.name for test in every}) == 1 else key,
@@ -180,11 +194,13 @@ def _validation(chosen: Sequence[Trial]) -> dict[str, float | None]:
     return {"mean": mean, "standard_error": error, "low": mean - Z * error, "high": mean + Z * error}
 
 
-def _spread(results: Sequence[Evaluation]) -> dict[str, float]:
-    """Standard deviation of each metric over draws, or over seeds; nothing where there is one."""
+def _spread(results: Sequence[Evaluation], deciding: str) -> dict[str, float]:
+    """Standard deviation of each metric over draws, or over seeds; nothing where there is one, or none is defined."""
     if len(results) < 2:
         return {}
-    return {name: float(np.std([r.means[name] for r in results], ddof=1)) for name in shown_metrics(results[0])}
+    names = shown_metrics(results[0], deciding)
+    found = {name: finite(float(np.std([r.means[name] for r in results], ddof=1))) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 # --- to read -------------------------------------------------------------------------------------------------------
@@ -219,7 +235,7 @@ def with_error(found: Mapping[str, float | None], spread: float | None = None) -
     """The mean, its standard error, and in brackets the spread over draws or seeds, where there is one."""
     text = figure(found["mean"])
     if found.get("standard_error") is not None:
-        text += f" ±{found['standard_error']:.3f}".replace("0.", ".", 1)
+        text += f" ±{short(found['standard_error'])}"
     return text if spread is None else f"{text} [{spread:.3f}]"
 
 
@@ -264,7 +280,7 @@ def cells(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
 def summary(table: Mapping[str, Any]) -> str:
     """What was compared, in a sentence."""
     counts = table["counts"]
-    draws = f", {table['draws']} draws" if table["draws"] > 1 else ""
+    draws = f", {table['draws']} draws, the counts being of the first" if table["draws"] > 1 else ""
     seeds = f", {table['seeds']} seeds where a method is random" if table["seeds"] > 1 else ""
     return (
         f"{table['study']}, protocol {table['protocol']}: {counts['users']:,} users and {counts['positives']:,} "
@@ -306,7 +322,8 @@ def print_table(table: Mapping[str, Any]) -> None:
     console = Console(highlight=False, width=None if _wide() else 130)
     if table["rows"]:
         shown = Table(title=summary(table), title_justify="left")
-        names = [n for n in headings(table) if n.partition("@")[0] not in LEFT_TO_THE_PAGE]
+        metric = table["metric"]
+        names = [n for n in headings(table) if n.partition("@")[0] not in LEFT_TO_THE_PAGE or n.startswith(metric)]
         for name in names:
             shown.add_column(name, justify="left" if name == "method" else "right")
         for row in table["rows"]:

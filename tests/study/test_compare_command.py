@@ -42,6 +42,8 @@ def test_a_comparison_of_own_data(tmp_path, capsys):
     assert "protocol L" in said and "--methods" in (tmp_path / "out/your-data/table.json").read_text()
     assert len(Folder(tmp_path / "out/your-data/ease").trials()) == 1
     assert "RecentPopular: left out: not worked on yet" in said and (tmp_path / "out/your-data/report.html").is_file()
+    code, said = run(capsys, *words, "--methods", "popular")
+    assert code == 0 and "ContentNeighbours: left out: Content neighbours need item text vectors" in said
     code, said = run(capsys, *words[:-2], "--methods", "Ease")
     assert code == 2 and "holds another study: holdout" in said
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from jaxrec.classic.als import ImplicitAls
+from jaxrec.classic.bpr import BprFactors
 from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.classic.random_walk import RandomWalk
+from jaxrec.classic.ratings import RatingFactors
 from jaxrec.classic.slim import Slim
 from jaxrec.classic.user_neighbours import UserNeighbours
 from jaxrec.config import from_json, to_json
@@ -21,7 +23,7 @@ from jaxrec.data import training
 from jaxrec.data.holdout import ColdItems, RandomPerUser, TimeCutoff
 from jaxrec.data.sources.synthetic import Synthetic
 from jaxrec.errors import DataError, UserError
-from jaxrec.evaluate.evaluator import Judged, evaluate
+from jaxrec.evaluate.evaluator import evaluate
 from jaxrec.item_axis import BY_HISTORY
 from jaxrec.method import as_fitted
 from jaxrec.ranker import Query, score_all
@@ -30,8 +32,7 @@ from jaxrec.study.command import compare_config
 from jaxrec.study.compare import compare_all
 from jaxrec.study.page import to_html
 from jaxrec.study.stored import Folder
-from jaxrec.study.study import Study, Suite, keyed
-from jaxrec.study.table import one_of_draws, one_of_seeds
+from jaxrec.study.study import Study, Suite, is_random, keyed, one_folder, slug
 
 pytestmark = pytest.mark.usefixtures("quick_compile_all")
 
@@ -159,11 +160,15 @@ def test_options_of_no_account_are_not_tried_anew(tmp_path, monkeypatch):
 def test_what_a_method_says_is_of_no_account_is(method):
     data = run.load(STUDY, quiet).data
     scores = score_all(ranker := method.fit(data), ranker.arrays, QUERY)
-    other = {"base": 0.9, "k1": 3.0, "b": 0.3}
+    other = {"base": 0.9, "k1": 3.0, "b": 0.3, "shrink": 7.0}
     assert method.inert == ({"base", "k1", "b"} if hasattr(method, "k1") else {"base"})
     changed = replace(method, **{name: other[name] for name in method.inert}).fit(data)
     np.testing.assert_array_equal(score_all(changed, changed.arrays, QUERY), scores)
-    assert not replace(method, tau=2.0, **({"similarity": "bm25"} if hasattr(method, "k1") else {})).inert
+    other_way = replace(method, tau=2.0, **({"similarity": "bm25"} if hasattr(method, "k1") else {}))
+    assert other_way.inert == ({"shrink"} if isinstance(method, UserNeighbours) else set())
+    scores = score_all(ranker := other_way.fit(data), ranker.arrays, QUERY)
+    changed = replace(other_way, **{name: other[name] for name in other_way.inert}).fit(data)
+    np.testing.assert_array_equal(score_all(changed, changed.arrays, QUERY), scores)
 
 
 def test_what_several_fits_count_is_counted_once_and_no_more_is_kept_than_may_be(monkeypatch):
@@ -205,6 +210,52 @@ def test_a_test_is_made_once(whole, tmp_path, monkeypatch):
         Folder(folder).add_test(test, Folder(folder).evaluation(0))
 
 
+def test_a_method_that_was_left_out_in_between_is_known(tmp_path):
+    ease, popular = Ease(nearby=0.3), Popular()
+    compare_all(replace(STUDY, methods=(ease, popular)), tmp_path, methods=("Ease",), say=quiet)
+    compare_all(replace(STUDY, methods=(popular,)), tmp_path, say=quiet)
+    with pytest.raises(UserError, match=r"Ease with other options: window=20, now 2\."):
+        compare_all(replace(STUDY, methods=(replace(ease, window=2), popular)), tmp_path, say=quiet)
+    (tmp_path / "planted/methods.json").unlink()  # as of before there was such a file
+    compare_all(replace(STUDY, methods=(ease, popular)), tmp_path, say=quiet)
+    (tmp_path / "planted/methods.json").unlink()
+    with pytest.raises(UserError, match=r"Ease with other options: window=20, now 2\."):
+        compare_all(replace(STUDY, methods=(replace(ease, window=2), popular)), tmp_path, say=quiet)
+
+
+def test_a_test_without_its_trials_is_told(tmp_path):
+    study = replace(STUDY, methods=(Popular(),))
+    compare_all(study, tmp_path, say=quiet)
+    (tmp_path / "planted/popular/trials.jsonl").unlink()
+    with pytest.raises(UserError, match="a test of Popular and not the trials that led to it: bring trials"):
+        compare_all(study, tmp_path, say=quiet)
+
+
+def test_trials_from_before_an_option_was_searched_are_of_the_method_as_given(tmp_path):
+    study = replace(STUDY, methods=(Ease(),))
+    compare_all(replace(study, trials=4), tmp_path / "whole", say=quiet)
+    compare_all(study, tmp_path, say=quiet)
+    place = tmp_path / "planted/ease"
+    (place / "test-0.json").unlink()
+    lines = [json.loads(line) for line in (place / "trials.jsonl").read_text().splitlines()]
+    assert all(line["options"].pop("nearby") is not None for line in lines)
+    (place / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:1]))
+    compare_all(study, tmp_path, say=quiet)
+    assert [t.options for t in trials_of(tmp_path, "ease")][1:] == [
+        t.options for t in trials_of(tmp_path / "whole", "ease")
+    ][1:]
+
+
+def test_two_processes_do_not_work_on_one_method(tmp_path):
+    study = replace(STUDY, methods=(Popular(), RecentPopular()))
+    with Folder(tmp_path / "planted/popular").held():
+        with pytest.raises(UserError, match=r"another process works on Popular in .*: wait for it"):
+            compare_all(study, tmp_path, say=quiet)
+        compare_all(study, tmp_path, methods=("RecentPopular",), say=quiet)
+    (table,) = compare_all(study, tmp_path, say=quiet)
+    assert len(table["rows"]) == 2
+
+
 def test_a_test_from_before_an_option_existed_is_of_its_default(tmp_path, monkeypatch):
     compare_all(STUDY, tmp_path, methods=("Ease",), say=quiet)
     monkeypatch.setattr(run, "_test", lambda *a: pytest.fail("tested again"))
@@ -227,22 +278,12 @@ def test_methods_may_be_added_and_data_may_not_change(tmp_path):
         compare_all(study, tmp_path, say=quiet)
 
 
-def test_draws_and_seeds_are_pooled(tmp_path):
-    study = replace(STUDY, methods=(Popular(), RecentPopular()), draws=2, trials=1, holdout=RandomPerUser(seed=3))
-    (table,) = compare_all(study, tmp_path, say=quiet)
-    first, second = (Folder(tmp_path / "planted" / place / "popular").evaluation(0) for place in ("", "draw-1"))
-    row = next(row for row in table["rows"] if row["method"] == "Popular")
-    both = np.concatenate([first.values["ndcg@10"], second.values["ndcg@10"]])
-    assert row["metrics"]["ndcg@10"]["mean"] == pytest.approx(both.mean())
-    assert row["spread"]["ndcg@10"] == pytest.approx(np.std([first["ndcg@10"], second["ndcg@10"]], ddof=1))
-    assert not np.array_equal(first.rows, second.rows) and row["tests"] == 2
-    data = run.load(study.drawn(1), quiet)
-    assert np.array_equal(second.user_rows, Judged.of(data.data.dataset, data.refit.holdout, "test").user_rows)
-    mean = one_of_seeds([first, replace(first, values={n: v + 1 for n, v in first.values.items()})])
-    np.testing.assert_allclose(mean.values["ndcg@10"], first.values["ndcg@10"] + 0.5)
-    assert one_of_draws([first, second])["coverage@10"] == pytest.approx(
-        (first["coverage@10"] + second["coverage@10"]) / 2
-    )
+@pytest.mark.parametrize(
+    ("method", "random"),
+    [(Popular(), False), (Ease(), False), (ImplicitAls(), True), (BprFactors(), True), (RatingFactors(), True)],
+)
+def test_what_another_seed_changes_says_so(method, random):
+    assert is_random(method) == random
 
 
 def test_what_is_random_is_tested_with_every_seed(tmp_path, monkeypatch):
@@ -275,7 +316,7 @@ def test_workers_find_what_one_process_finds(whole, tmp_path):
         ({"metric": "coverage@10"}, "is not measured"),
         ({"draws": 3, "holdout": TimeCutoff()}, "TimeCutoff draws nothing at random"),
         ({"reference": "Eas"}, "reference: no method 'Eas' among .*; did you mean 'EASE'"),
-        ({"methods": (Ease(), Ease(l2=3.0))}, "two methods are named 'ease'"),
+        ({"methods": (Ease(), Ease(l2=3.0))}, "two methods are named 'EASE' and 'EASE'"),
         ({"methods": (Synthetic(),)}, "is no method: it needs name, ranges and fit"),
         ({"ks": ()}, "ks are list lengths"),
     ],
@@ -293,7 +334,7 @@ def test_names_that_nothing_has(tmp_path):
         compare_config(None, "movielens-2", tmp_path)
     with pytest.raises(UserError, match="give --config FILE, or --suite NAME"):
         compare_config(None, None, tmp_path)
-    with pytest.raises(UserError, match="two studies named 'planted'"):
+    with pytest.raises(UserError, match="two studies named 'planted' and 'planted'"):
         compare_all(Suite("s", (STUDY, STUDY)), tmp_path, say=quiet)
     with pytest.raises(UserError, match="workers must be 1 or more"):
         compare_all(STUDY, tmp_path, workers=0, say=quiet)
@@ -315,6 +356,11 @@ def test_scores_that_are_no_numbers_lose_and_are_named(tmp_path, monkeypatch):
     trials = trials_of(tmp_path, "ease")
     assert [trial.value is None for trial in trials] == [False, True, True, True]
     assert "scores that are not numbers" in trials[1].error and table["rows"][0]["options"][0]["l2"] == 200.0
+
+
+def test_names_in_any_script_have_folders_of_their_own():
+    assert slug("модель 1") == "модель-1" and slug("EASE+content_x") == "ease-content-x" and slug("?") == "x"
+    assert one_folder(["модель", "башня"]) is None and one_folder(["a b", "c", "A-B"]) == ("a b", "A-B")
 
 
 def test_two_of_one_class_are_told_apart():
