@@ -14,7 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from jaxrec.data.features import as_numbers
-from jaxrec.data.sources.tabular import read_table, with_ids
+from jaxrec.data.sources.tabular import IDS, read_table, with_ids
 from jaxrec.data.tables import rename_columns, require_columns
 from jaxrec.data.text_vectors import says_anything
 from jaxrec.data.timestamps import read_times
@@ -46,7 +46,12 @@ class Files:
             raise DataError(f"{path} has a header but no rows")
         if "item_id" in table.column_names and pa.types.is_nested(table["item_id"].type):  # a list for each user
             table = table.rename_columns(["items" if name == "item_id" else name for name in table.column_names])
-        return with_ids(table, path)
+        table = with_ids(table, path)
+        for name in IDS:  # as in training
+            if name in table.column_names:
+                trimmed = pc.utf8_trim_whitespace(table[name])
+                table = table.set_column(table.column_names.index(name), name, trimmed)
+        return table
 
     def ids(self) -> list[str] | None:
         """The candidates."""

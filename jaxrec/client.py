@@ -95,7 +95,16 @@ class Client:
             with urllib.request.urlopen(request, timeout=self.timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            said = json.load(error).get("error", {}).get("message", error.reason)
-            raise UserError(f"{address}: {said} ({error.code})") from error
+            raise UserError(f"{address}: {_said(error)} ({error.code})") from error
         except (OSError, http.client.HTTPException) as error:  # the latter where an answer breaks off
             raise UserError(f"{address} does not answer: {error}") from error
+        except ValueError as error:
+            raise UserError(f"{address} answers, but not with JSON: is it a jaxrec service? ({error})") from error
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """What the service says is wrong; the status in words where something else has answered."""
+    try:
+        return json.load(error)["error"]["message"]
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        return error.reason

@@ -1,5 +1,6 @@
 """`jaxrec demo`: the MovieLens-100K job, or with --offline the same way on generated data."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def run_demo(workdir: Path, *, offline: bool, debug: bool, overrides: Sequence[s
     config = Path(jaxrec.__file__).parent.parent / "configs" / name
     if not config.is_file():
         raise UserError(f"{config} is not there: the demo runs in a checkout of jaxrec (bash launch/start.sh)")
-    command = " ".join(["jaxrec demo", *(["--offline"] if offline else []), *(["--debug"] if debug else [])])
+    words = ["--offline"] * offline + ["--debug"] * debug + [f"--set {shlex.quote(told)}" for told in overrides]
+    command = " ".join(["jaxrec demo", *words])
     experiment = override(load_config(config, debug=debug), overrides)
     run_job(experiment, workdir, command=command, notice=GENERATED if offline else "")

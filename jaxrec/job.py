@@ -171,6 +171,7 @@ def export_ranker(
     *,
     metrics: dict[str, Any] | None = None,
     histories: Histories | None = None,
+    keep_users: bool = True,
     k_max: int | None = None,
 ) -> None:
     """Write the artifact; with several processes all must call."""
@@ -184,6 +185,7 @@ def export_ranker(
         prepared.dataset,
         path,
         histories=histories,
+        keep_users=keep_users,
         encoder=encoder,
         item_text=encoder.dim if encoder else 0 if said else None,
         user_text_vectors=prepared.user_text if listens else None,
@@ -217,8 +219,15 @@ def export_job(workdir: Path, out: Path, *, k_max: int | None = None, keep_users
     if results.is_file():
         rankers = json.loads(results.read_text(encoding="utf-8"))["rankers"]
         metrics = {name: {m: cell["mean"] for m, cell in r["metrics"].items()} for name, r in rankers.items()}
-    histories = known_histories(prepared) if keep_users else None
-    export_ranker(prepared.final, ranker, out, metrics=metrics, histories=histories, k_max=k_max)
+    export_ranker(
+        prepared.final,
+        ranker,
+        out,
+        metrics=metrics,
+        histories=known_histories(prepared),
+        keep_users=keep_users,
+        k_max=k_max,
+    )
     return out
 
 

@@ -113,7 +113,10 @@ def with_text(prepared: Prepared, say: Say = say_once) -> Prepared:
 
 
 def check_options(experiment: Experiment) -> None:
-    """Raises UserError for a mesh, a training plan or an optimizer that cannot be, before any data is read."""
+    """Raises UserError for list lengths, a mesh, a training plan or an optimizer that cannot be, before any data is
+    read."""
+    if not experiment.ks or min(experiment.ks) < 1:
+        raise UserError(f"ks are list lengths from 1 on, not {experiment.ks}")
     experiment.mesh.make()
     for trained in trained_in(experiment.method):
         trained.check(experiment.mesh)

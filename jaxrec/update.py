@@ -22,7 +22,7 @@ from jaxrec.hybrid.ranker import Weights
 from jaxrec.job import export_ranker
 from jaxrec.method import settled
 from jaxrec.run import Prepared, Say, read_data, say_once, setting_of, with_text
-from jaxrec.serve.artifact import MANIFEST
+from jaxrec.serve.artifact import MANIFEST, Manifest, read_manifest
 from jaxrec.serve.tensors import read_tensors
 from jaxrec.workdir import experiment_of, local_workdir
 
@@ -31,8 +31,9 @@ def update_job(workdir: Path, events: Path, out: Path | None = None, *, say: Say
     """Write the artifact of a finished workdir again, knowing all of its data and what a service's log has.
 
     A blend keeps its weights, and its parts are fitted anew to all events; other methods are fitted anew, those that
-    gradient steps train too. What stood at `out` (by default the workdir's artifact) is replaced when the new one is
-    whole. Raises UserError for a workdir without a job or a log that is not there, and as the stages of a job.
+    gradient steps train too. It keeps users and has longest lists as the artifact before. What stood at `out` (by
+    default the workdir's artifact) is replaced when the new one is whole. Raises UserError for a workdir without a job
+    or a log that is not there, and as the stages of a job.
     """
     workdir, began = local_workdir(workdir), time.perf_counter()
     out = out or workdir / "artifact"
@@ -42,8 +43,15 @@ def update_job(workdir: Path, events: Path, out: Path | None = None, *, say: Say
     with tempfile.TemporaryDirectory(prefix="jaxrec-update-") as place:
         setting = setting_of(prepared, Path(place), say=say, quiet=True)
         ranker = updated(prepared, setting, workdir / "artifact")
-    log = prepared.dataset.interactions
-    export_ranker(prepared, ranker, out, histories=Histories.of(log, prepared.dataset.num_users))
+    log, before = prepared.dataset.interactions, _manifest(workdir / "artifact")
+    export_ranker(
+        prepared,
+        ranker,
+        out,
+        histories=Histories.of(log, prepared.dataset.num_users),
+        keep_users=before is None or before.users > 0,
+        k_max=None if before is None or before.k_max == min(before.items, 100) else before.k_max,
+    )
     say(f"artifact: {out}, knows {len(log):,} events; {time.perf_counter() - began:.0f} s")
     return out
 
@@ -71,6 +79,11 @@ def updated(prepared: Prepared, setting, artifact: Path):
             return found
         setting.say("  the parts that fit or their signals are others than before: the weights are learned anew")
     return method.fit(everything, setting)
+
+
+def _manifest(artifact: Path) -> Manifest | None:
+    """Of what is to be replaced; None where there is nothing."""
+    return read_manifest(artifact) if (artifact / MANIFEST).is_file() else None
 
 
 def stored_weights(artifact: Path) -> Weights | None:

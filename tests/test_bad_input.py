@@ -290,6 +290,8 @@ def test_options_that_a_message_names_let_the_run_go_on(tmp_path):
             "train.batch_size_global=33 does not divide by 2",
         ),
         ({"method__optimizer__schedule": "sine"}, "optimizer.schedule"),
+        ({"ks": 0}, "ks are list lengths from 1 on, not (0,)"),
+        ({"holdout__valid_fraction": 0.6, "holdout__test_fraction": 0.6}, "together they must be below 1"),
         ({"method__task__fine_tune": "jaxrec.tasks.retrieval:FineTune"}, "task.fine_tune needs a BERT encoder"),
     ],
 )

@@ -156,11 +156,16 @@ def test_ids_with_commas_are_quoted(tmp_path, folder):
 def test_many_at_once(artifact, tmp_path):
     people = {"new1": ["i005", "i007"], "u042": ["i011"], "nobody": ["unheard of"]}
     events = [{"user_id": user, "item_id": item} for user, items in people.items() for item in items]
-    write_csv(tmp_path / "h.csv", events)
+    write_csv(
+        tmp_path / "h.csv", [row | {"item_id": f" {row['item_id']} "} for row in events]
+    )  # trimmed as in training
     pq.write_table(pa.Table.from_pylist(events), tmp_path / "h.parquet")
     pq.write_table(pa.table({"user_id": list(people), "item_id": list(people.values())}), tmp_path / "lists.parquet")
+    (tmp_path / "lists.jsonl").write_text(
+        "".join(json.dumps({"user_id": user, "item_id": items}) + "\n" for user, items in people.items())
+    )
     answers = []
-    for name in ("h.csv", "h.parquet", "lists.parquet"):
+    for name in ("h.csv", "h.parquet", "lists.parquet", "lists.jsonl"):
         out = tmp_path / f"{name}.recs.parquet"
         said = jaxrec("recommend", "--artifact", artifact, "--histories", tmp_path / name, "--k", 10, "--out", out)
         assert said.code == 0, said.err
@@ -168,7 +173,7 @@ def test_many_at_once(artifact, tmp_path):
         assert "histories: 1 of 3 askers have no item of the catalog and are left out, first 'nobody'" in said.err
         answers.append(pq.read_table(out))
     assert answers[0].column_names == ["user_id", "item_id", "score", "rank"]
-    assert answers[0].equals(answers[1]) and answers[0].equals(answers[2])
+    assert all(answers[0].equals(other) for other in answers[1:])
     one = asked(artifact, "--history", "i005,i007", "--k", 10)
     assert lists(answers[0])["new1"] == [row["item_id"] for row in one]
 
@@ -337,7 +342,10 @@ def test_export_again(mine, tmp_path):
     said = jaxrec("export", "--workdir", mine, "--out", tmp_path / "again", "--k-max", 5, "--no-users")
     assert said.code == 0, said.err
     first, again = Recommender.load(mine / "artifact"), Recommender.load(tmp_path / "again")
-    assert again.manifest.k_max == 5
+    assert again.manifest.k_max == 5 and again.manifest.users == 0
+    for told in ("asked_at", "default_weight"):  # of all users together, and of nobody
+        assert getattr(again.manifest, told) == getattr(first.manifest, told)
+    np.testing.assert_array_equal(again.loaded.catalog.popularity, first.loaded.catalog.popularity)
     asked = {"history": ["i005", "i007"], "k": 5}
     assert [r.item_id for r in again.recommend(**asked)] == [r.item_id for r in first.recommend(**asked)]
     said = jaxrec("recommend", "--artifact", tmp_path / "again", "--user", "u001")

@@ -94,6 +94,29 @@ def test_an_answer_that_breaks_off_is_none():
             Client(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=20).event("u", "i", "view")
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        ("500 Internal Server Error", "Internal Server Error", "Internal Server Error .500."),
+        ("502 Bad Gateway", "<html>", "Bad Gateway .502."),
+        ("400 Bad Request", "[1]", "Bad Request .400."),
+        ("200 OK", "<html>", "not with JSON: is it a jaxrec service"),
+    ],
+)
+def test_an_answer_of_something_else_is_told(status, body, said):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def other() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode())
+
+        threading.Thread(target=other, daemon=True).start()
+        with pytest.raises(UserError, match=said):
+            Client(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=20).event("u", "i", "view")
+
+
 def test_no_address_beyond_this_machine_without_a_token(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "jaxrec.cli", "serve", "--artifact", str(tmp_path), "--host", "0.0.0.0"],

@@ -22,7 +22,7 @@ from jaxrec.data.tables import Tables
 from jaxrec.errors import DataError, UserError
 from jaxrec.experiment import Experiment
 from jaxrec.hybrid.hybrid import Hybrid
-from jaxrec.job import export_ranker, run_job
+from jaxrec.job import export_job, export_ranker, run_job
 from jaxrec.run import read_data, with_text
 from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.service.app import make_app
@@ -168,6 +168,9 @@ def test_a_job_on_ready_splits_knows_all_of_them_after_an_update(timed, tmp_path
     shown = asked.recommend(user, k=60 - len(had))
     assert not had & {found.item_id for found in shown}
     assert len(asked.recommend("new", k=5)) == 5
+    export_job(tmp_path / "run", tmp_path / "run/artifact", k_max=5, keep_users=False)
+    again = Recommender.load(update_job(tmp_path / "run", tmp_path / "events.sqlite", say=lambda line: None)).manifest
+    assert (again.users, again.k_max) == (0, 5) and again.asked_at == asked.manifest.asked_at
 
 
 def test_an_update_is_near_a_whole_training(workdir, events, tmp_path):

@@ -53,9 +53,10 @@ class Cleaning:
     """The rules.
 
     ratings: "explicit" keeps the rating as the weight; "implicit" counts each row as one event; "auto" is explicit
-    where there is a rating column. All ratings equal is refused unless "implicit" is stated.
+    where there is a rating column. All ratings equal is refused unless "implicit" or a min_rating is stated.
     min_rating: rows below are dropped, after duplicates are merged: the last rating must reach it.
-    rating_range: ratings outside (low, high) are impossible and dropped, before duplicates are merged.
+    rating_range: ratings outside (low, high) are impossible and dropped, before duplicates are merged. With "implicit",
+    what passes these two counts as one event.
     timestamps: outside 1990 to now "refuse" raises, "drop" drops the row, "ignore" reads no timestamps at all.
     duplicates of (user, item): "merge" keeps the last rating, or sums implicit events; "keep" keeps all.
     unknown_items: ids that the catalog does not have: "keep" or "drop".
@@ -118,13 +119,14 @@ def clean_log(log: pa.Table, rules: Cleaning, origin: str) -> tuple[pa.Table, li
     notes: list[str] = []
     explicit = "rating" in log.column_names if rules.ratings == "auto" else rules.ratings == "explicit"
     log = _clean_ids(log, counts)
-    log = _clean_ratings(log, rules, origin, counts) if explicit else _as_events(log, notes)
+    judged = explicit or rules.min_rating is not None or rules.rating_range is not None
+    log = _clean_ratings(log, rules, origin, counts) if judged else _as_events(log, notes)
     log = _clean_times(log, rules, origin, counts, notes)
-    log = _merge_duplicates(log, rules, explicit, counts)
-    if explicit and rules.min_rating is not None:
+    log = _merge_duplicates(log, rules, judged, counts)
+    if rules.min_rating is not None:
         enough = pc.greater_equal(log["weight"], pa.scalar(rules.min_rating, pa.float32()))  # as the ratings are kept
         log = _keep(log, enough, counts, f"rating is below {rules.min_rating:g}")
-    return log, counts, notes
+    return log if explicit or not judged else _as_events(log, notes), counts, notes
 
 
 def _keep(
@@ -307,7 +309,7 @@ def _refuse_too_little(log: pa.Table, tables: Tables, rules: Cleaning, counts: l
                 f"{origin} has one {word} only, {distinct[0].as_py()!r}; a recommender learns from several {word}s. "
                 f"Check that {name} is the right column (--map {name}=THEIR_NAME)"
             )
-    if rules.ratings == "auto" and "rating" in tables.interactions.column_names:
+    if rules.ratings == "auto" and rules.min_rating is None and "rating" in tables.interactions.column_names:
         low, high = pc.min_max(log["weight"]).as_py().values()
         if low == high:
             raise DataError(

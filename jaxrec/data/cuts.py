@@ -7,7 +7,7 @@ from jaxrec.data.ids import IdMap
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.leaks import check_user_time_order
 from jaxrec.data.timestamps import show
-from jaxrec.errors import DataError
+from jaxrec.errors import DataError, UserError
 
 
 def timed(dataset: Dataset, rule: str) -> Interactions:
@@ -22,13 +22,24 @@ def timed(dataset: Dataset, rule: str) -> Interactions:
     return log
 
 
+def check_shares(valid: float, test: float) -> None:
+    """Raises UserError for shares of the data that leave nothing to train on, or nothing to judge."""
+    if not (valid >= 0 and test > 0 and valid + test < 1):
+        raise UserError(
+            f"valid_fraction={valid:g} and test_fraction={test:g} are shares of the rows: together they must be below "
+            "1, and the test's above 0"
+        )
+
+
 def cut_ends(rows: int, valid: float, test: float) -> tuple[int, int]:
     """Where train and validation end, by shares of all rows."""
+    check_shares(valid, test)
     return int(rows * (1 - valid - test) + 1e-6), int(rows * (1 - test) + 1e-6)
 
 
 def counted_ends(rows: int, valid: float, test: float) -> tuple[int, int]:
     """Ends of train and validation by RecBole's rule: int(ratio * n), the rest to train, one to an empty part."""
+    check_shares(valid, test)
     ends = [int(valid * rows + 1e-9), int(test * rows + 1e-9)]
     train = rows - sum(ends)
     for part, ratio in ((1, test), (0, valid)):

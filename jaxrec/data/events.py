@@ -10,6 +10,13 @@ from typing import Any, NamedTuple
 from jaxrec.errors import DataError, UserError
 
 WEIGHTS = {"view": 0.25, "click": 0.5, "like": 1.0, "buy": 1.0, "rate": 1.0}  # of an ordinary event's weight
+LOOKS = ("view", "click")
+FAINTER = {
+    "like": LOOKS,
+    "buy": LOOKS,
+    "not_interested": LOOKS,
+    "rate": (*LOOKS, "like", "buy"),
+}  # what does not replace an earlier word
 HALF_LIFE = 30 * 86_400.0  # seconds, after which a dislike counts half
 TABLES = (
     "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user TEXT NOT NULL, item_id TEXT NOT NULL, "
@@ -50,16 +57,19 @@ def read_log(path: Path) -> tuple[list[Done], dict[str, dict[str, Any]]]:
     if not path.is_file():
         raise UserError(f"{path}: no such event log; `jaxrec serve` keeps one beside the artifact")
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             return list(read_events(database)), read_items(database)
     except sqlite3.DatabaseError as error:
         raise DataError(f"{path} is no event log that can be read ({error})") from error
 
 
 def standing(events: Iterable[Done]) -> list[Done]:
-    """One user's events without what was taken back: the latest word on an item counts."""
+    """One user's events without what was taken back: the latest word on an item counts, but to look at it again takes
+    nothing back, and a rating stands until another one or a dislike."""
     found: dict[str, Done] = {}
     for event in events:
+        if event.item_id in found and event.kind in FAINTER.get(found[event.item_id].kind, ()):
+            continue
         found.pop(event.item_id, None)
         if event.kind != "undo":
             found[event.item_id] = event

@@ -243,8 +243,11 @@ def _with_year(titles: pa.Array, years: pa.Array) -> pa.Array:
 
 
 def as_strings(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Trimmed strings, null where empty; whitespace inside runs together. Lists become joined by ", "."""
+    """Trimmed strings, null where empty; whitespace inside runs together. Lists become joined by ", ", and what is
+    nested deeper says nothing."""
     column = _one_chunk(column)
+    if _is_deep(column.type):
+        return pa.nulls(len(column), pa.string())
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.binary_join(column.cast(pa.list_(pa.string())), ", ")
     elif pa.types.is_floating(column.type):
@@ -259,7 +262,7 @@ def as_numbers(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarr
     """(values float64, NaN where missing or unreadable; unreadable bool): "nan" and "inf" are read, "abc" is not."""
     column = _one_chunk(column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        if pa.types.is_list(column.type) or pa.types.is_temporal(column.type) or pa.types.is_boolean(column.type):
+        if pa.types.is_nested(column.type) or pa.types.is_temporal(column.type) or pa.types.is_boolean(column.type):
             return np.full(len(column), np.nan), np.ones(len(column), bool)
         values = pc.fill_null(pc.cast(column, pa.float64(), safe=False), np.nan)
         return values.to_numpy(zero_copy_only=False), np.zeros(len(column), bool)
@@ -278,8 +281,11 @@ def readable(values: np.ndarray) -> np.ndarray:
 
 
 def split_tags(column: pa.Array | pa.ChunkedArray, separator: str) -> pa.ListArray:
-    """Trimmed tags per row; nulls and empty tags are gone. separator "[]" reads ['a', 'b'] written as text."""
+    """Trimmed tags per row; nulls and empty tags are gone, and what is nested deeper than a list. separator "[]" reads
+    ['a', 'b'] written as text."""
     column = _one_chunk(column)
+    if _is_deep(column.type):
+        column = pa.nulls(len(column), pa.string())
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         lists = column.cast(pa.list_(pa.string()))
     elif separator == "[]":
@@ -296,6 +302,12 @@ def split_tags(column: pa.Array | pa.ChunkedArray, separator: str) -> pa.ListArr
     offsets = np.zeros(len(column) + 1, np.int32)
     np.cumsum(np.bincount(parents, minlength=len(column)), out=offsets[1:])
     return pa.ListArray.from_arrays(pa.array(offsets), words)
+
+
+def _is_deep(kind: pa.DataType) -> bool:
+    """Whether it is nested otherwise than a list of plain values."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return pa.types.is_nested(kind.value_type) if is_list else pa.types.is_nested(kind)
 
 
 def _floats_as_strings(column: pa.Array) -> pa.Array:

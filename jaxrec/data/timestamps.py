@@ -32,6 +32,9 @@ def read_times(column: pa.ChunkedArray) -> Times:
         seconds = pc.fill_null(column.cast(pa.timestamp("s"), safe=False).cast(pa.int64()), 0)
         return Times(seconds.to_numpy(), empty, np.zeros(len(empty), bool), "timestamps")
     values, unreadable = as_numbers(column)
+    if pa.types.is_nested(column.type):
+        nothing = np.zeros(len(values), bool)
+        return Times(np.zeros(len(values), np.int64), nothing, ~nothing, "nested values")
     if unreadable.mean() > 0.5 if len(values) else False:
         return _read_iso(column.cast(pa.string()))
     finite = np.isfinite(values)

@@ -117,7 +117,9 @@ def read_manifest(root: Path) -> Manifest:
         raise UserError(f"no artifact at {root}: there is no such directory. `jaxrec export` writes one.")
     if not (root / MANIFEST).exists():
         raise UserError(f"{root} is no artifact: it has no {MANIFEST}. `jaxrec export` writes one.")
-    return Manifest.from_json(inside(root, MANIFEST).read_text(encoding="utf-8"), str(root / MANIFEST))
+    return Manifest.from_json(
+        inside(root, MANIFEST).read_text(encoding="utf-8", errors="replace"), str(root / MANIFEST)
+    )
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def export(
     path: str | Path,
     *,
     histories: Histories | None = None,
+    keep_users: bool = True,
     encoder: TextEncoder | None = None,
     item_text: int | None = None,
     user_text: int = 0,
@@ -49,7 +50,8 @@ def export(
 ) -> Manifest:
     """Write the artifact at `path`, whole or not at all; an older artifact there is replaced at the very end.
 
-    histories: events of the users of `dataset`, kept so that they can be asked for by id; None keeps no users.
+    histories: events of the users of `dataset`, whose number for each item, newest time and typical weight are kept;
+    keep_users: and the histories themselves, so that users can be asked for by id.
     encoder: for words and for new items. item_text: width of the text vectors that ranker.embed_items takes, by default
     the encoder's; without both the artifact places no new items.
     user_text: width of Query.text that the ranker reads, 0 for none.
@@ -93,6 +95,7 @@ def export(
         arrays["encoder"] = {n: gathered(leaf) for n, leaf in named_leaves(encoder.params).items()}
     if asked_at is None:
         asked_at = int(histories.timestamps.max(initial=0)) if histories is not None else 0
+    kept = histories if keep_users else None
     now = datetime.now(UTC)
     manifest = Manifest(
         name=name,
@@ -106,7 +109,7 @@ def export(
         **sizes._asdict(),
         max_items=max_items,
         any_history=any_history,
-        users=0 if histories is None else histories.num_users,
+        users=0 if kept is None else kept.num_users,
         asked_at=asked_at,
         default_weight=_typical_weight(histories),
         text_dim=encoder.dim if encoder else 0,
@@ -137,8 +140,8 @@ def export(
         for group, tensors in arrays.items():
             write_tensors(root / f"{group}.safetensors", tensors)
         pq.write_table(items_table(dataset, popularity), root / "items.parquet")
-        if histories is not None:
-            pq.write_table(users_table(dataset, histories, user_text_vectors), root / "users.parquet")
+        if kept is not None:
+            pq.write_table(users_table(dataset, kept, user_text_vectors), root / "users.parquet")
         for file, text in texts.items():
             (root / file).write_text(text, encoding="utf-8")
         return manifest

@@ -51,6 +51,18 @@ def test_a_rating_equal_to_the_least_is_kept():
     assert len(rows(cleaned)) == 3
 
 
+def test_ratings_that_pass_count_as_events_where_so_stated():
+    log = tables("aabbcd", "xxyyzx", rating=["5", "1", "1", "5", "4", "3.9"])
+    cleaned, report = clean(log, Cleaning(min_rating=4, ratings="implicit"))
+    assert rows(cleaned) == [("b", "y", 1.0), ("c", "z", 1.0)] and counted(report, "rating is below 4") == 2
+    cleaned, _ = clean(log, Cleaning(rating_range=(0, 4), ratings="implicit"))
+    assert rows(cleaned) == [("a", "x", 1.0), ("b", "y", 1.0), ("c", "z", 1.0), ("d", "x", 1.0)]
+    cleaned, _ = clean(tables("abc", "xyx", rating=["5", "5", "1"]), Cleaning(min_rating=5))  # equal, as was asked for
+    assert rows(cleaned) == [("a", "x", 5.0), ("b", "y", 5.0)]
+    with pytest.raises(DataError, match="no column 'rating'"):
+        clean(tables("ab", "xy"), Cleaning(min_rating=4))
+
+
 def test_ids_are_trimmed_and_empty_ones_dropped():
     cleaned, report = clean(tables([" 007", "b", "", None, "c"], ["x", "y", "z", "z", "  "]))
     assert rows(cleaned) == [("007", "x", 1.0), ("b", "y", 1.0)]

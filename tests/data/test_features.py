@@ -114,6 +114,19 @@ def test_a_number_far_from_the_others_counts_as_ten_standard_deviations_and_one_
     assert encoder.encode(new)[:, 0].tolist() == [-10, 10, found[403]]
 
 
+def test_what_is_nested_deeper_than_a_list_says_nothing():
+    ids = [str(i) for i in range(4)]
+    structs = [{"en": "x"}] * 4
+    table = pa.table(
+        {"item_id": ids, "title": structs, "year": structs, "genres": [[{"n": "Comedy"}]] * 4, "n": structs}
+    )
+    encoder = fit_features(table)
+    assert encoder.encode(table).shape == (4, 0) and set(encoder.describe(table)[0].to_pylist()) == set(ids)
+    usual = fit_features(ITEMS)
+    told = usual.describe(table.slice(0, 1).set_column(0, "item_id", pa.array(["new"])))
+    assert told[0].to_pylist() == ["new"] and np.isfinite(usual.encode(table)).all()
+
+
 def test_titles_and_texts():
     encoder = fit_features(ITEMS, Columns(categories=("kind",)))
     titles, texts = encoder.describe(ITEMS)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxrec.data.sources.delimited import guess_encoding
-from jaxrec.data.sources.tabular import Tabular
+from jaxrec.data.sources.tabular import Tabular, read_table
 from jaxrec.errors import DataError, UserError
 
 LOG = "user_id,item_id,rating,timestamp\n007,00,5,880000000\n8,é1,3,880000001\n"
@@ -203,6 +203,19 @@ def test_json_ids_of_both_kinds_and_mapped_names(tmp_path):
     path = write(tmp_path, '{"who": "x", "what": 1}\n{"who": 12345678901234567890, "what": 2}\n', "log.jsonl")
     log = load(path, columns=(("user_id", "who"), ("item_id", "what"))).interactions
     assert ids(log) == ["x", "12345678901234567890"]
+
+
+@pytest.mark.parametrize("value", ['{"$oid": "abc"}', "1.5", "1e20", "true", "NaN"])
+def test_what_is_no_id_in_json_is_refused(tmp_path, value):
+    path = write(tmp_path, f'{{"user_id": "a", "item_id": 1}}\n{{"user_id": {value}, "item_id": "x"}}\n', "log.jsonl")
+    with pytest.raises(DataError, match=r"log.jsonl: user_id is .* which is no id; write strings or integers"):
+        load(path)
+
+
+def test_lists_of_ids_stay_lists(tmp_path):
+    path = write(tmp_path, '{"user_id": "a", "item_id": ["001", 2]}\n{"user_id": 7, "item_id": null}\n', "many.jsonl")
+    table = read_table(path)
+    assert table["item_id"].to_pylist() == [["001", "2"], []] and table["user_id"].to_pylist() == ["a", "7"]
 
 
 def test_a_broken_json_line_is_named(tmp_path):

@@ -63,3 +63,8 @@ def test_empty_and_unreadable_are_told_apart():
 def test_show():
     assert show(881_250_949) == "1997-12-04 15:55:49"
     assert show(10**17) == "100000000000000000 s"
+
+
+def test_nested_times_cannot_be_read():
+    times = read_times(pa.chunked_array([[{"$date": "2024-05-01"}, {"$date": "2024-05-02"}]]))
+    assert times.unreadable.all() and not times.empty.any()

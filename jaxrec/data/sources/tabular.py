@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -142,13 +143,28 @@ def _read_json_lines(path: Path, encoding: str, ids: set[str]) -> pa.Table:
     if not rows:
         raise DataError(f"{path} is empty: expected one JSON object a line")
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _json_column([row.get(name) for row in rows], name in ids) for name in names})
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pa.table({n: _json_ids(v, n, path) if n in ids else _json_column(v) for n, v in columns.items()})
 
 
-def _json_column(values: list, is_id: bool) -> pa.Array:
-    if is_id:
-        whole = (int(v) if isinstance(v, float) and v.is_integer() and abs(v) < 2**53 else v for v in values)
-        return pa.array([None if v is None else str(v) for v in whole], pa.string())
+def _json_ids(values: list, name: str, path: Path) -> pa.Array:
+    """Strings; lists of ids stay lists of strings. Raises DataError for what is no id."""
+    if any(isinstance(value, list) for value in values):
+        lists = [value if isinstance(value, list) else [] if value is None else [value] for value in values]
+        return pa.array([[_json_id(v, name, path) for v in found] for found in lists], pa.list_(pa.string()))
+    return pa.array([_json_id(value, name, path) for value in values], pa.string())
+
+
+def _json_id(value: Any, name: str, path: Path) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 2**53)
+    if isinstance(value, bool) or not whole:
+        raise DataError(f"{path}: {name} is {json.dumps(value)} in a row, which is no id; write strings or integers")
+    return str(int(value))
+
+
+def _json_column(values: list) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):

@@ -34,11 +34,11 @@ class Drift:
         users = live.recommender.loaded.users
         known = np.zeros(len(events), bool) if users is None else users.ids.find([e.user for e in events]) >= 0
         there, trained = rows[rows >= 0], live.catalog.popularity.astype(np.float64)
-        tags = stability(live.mix[there].sum(axis=0), trained @ live.mix) if len(there) else None
-        tenth = np.searchsorted(np.cumsum(np.sort(trained)) / max(trained.sum(), 1), np.arange(0.1, 1, 0.1))
-        bucket = np.searchsorted(np.sort(trained)[tenth], trained)
-        fame = None
-        if len(there):
+        tags = fame = None
+        if len(there) and trained.any():
+            tags = stability(live.mix[there].sum(axis=0), trained @ live.mix)
+            tenth = np.searchsorted(np.cumsum(np.sort(trained)) / trained.sum(), np.arange(0.1, 1, 0.1))
+            bucket = np.searchsorted(np.sort(trained)[tenth], trained)
             fame = stability(np.bincount(bucket[there], minlength=10), np.bincount(bucket, trained, minlength=10))
         shifted = any(value is not None and value > SHIFTED for value in (tags, fame))
         return cls(len(events), float((rows < 0).mean()), float((~known).mean()), tags, fame, shifted)

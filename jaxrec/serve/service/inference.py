@@ -59,6 +59,7 @@ def arrays_of(live: Live, request: Infer) -> tuple[QueryArrays, np.ndarray, np.n
     length = min(manifest.history_length, width) if manifest.any_history else manifest.history_length
     widths = dict.fromkeys(inputs, length)
     widths |= {"features": manifest.user_features, "text": manifest.user_text, "context": manifest.context}
+    latest = _latest(history, length)
     found = {}
     for name, kind in inputs.items():
         found[name] = np.full((size, widths[name]), -1 if name == "history" else 0, kind)
@@ -71,11 +72,19 @@ def arrays_of(live: Live, request: Infer) -> tuple[QueryArrays, np.ndarray, np.n
                 raise UserError(f"{name}: its shape does not go with that of history, see the model's metadata")
             if not np.isfinite(rows).all():
                 raise UserError(f"{name}: a number is not finite")
-            kept = rows if exact else rows[:, -length:]
+            kept = rows if exact else np.take_along_axis(rows, latest, axis=1)
             found[name][:askers, : kept.shape[1]] = kept
     seen = np.full((size, width), -1, np.int32)
     seen[:askers, : history.shape[1]] = history
     return QueryArrays(**found), seen, live.everything, askers
+
+
+def _latest(history: np.ndarray, length: int) -> np.ndarray:
+    """Where the last `length` events of each asker stand, int [askers, up to length]: events first, padding after them,
+    wherever it stood."""
+    at = np.argsort(history >= 0, axis=1, kind="stable")[:, -length:]
+    padding = np.take_along_axis(history, at, axis=1) < 0
+    return np.take_along_axis(at, np.argsort(padding, axis=1, kind="stable"), axis=1)
 
 
 def outputs_of(live: Live, request: Infer, scores: np.ndarray, rows: np.ndarray, askers: int) -> dict[str, Any]:

@@ -170,6 +170,15 @@ class Live:
         users = self.recommender.loaded.users
         return user is not None and users is not None and int(users.ids.find([user])[0]) >= 0
 
+    def stored(self, user: str) -> frozenset[str]:
+        """Ids of the items in the history that the artifact has of the user; none where it has no such user."""
+        users = self.recommender.loaded.users
+        row = -1 if users is None else int(users.ids.find([user])[0])
+        if row < 0:
+            return frozenset()
+        rows = users.histories.item_rows[users.histories.offsets[row] : users.histories.offsets[row + 1]]
+        return frozenset(self.catalog.ids.take(rows).tolist())
+
     def encode(self, text: str) -> np.ndarray:
         """A unit vector, float32 [dim]. Raises UserError without a text encoder."""
         if self.texts is None:

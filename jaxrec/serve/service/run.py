@@ -37,7 +37,7 @@ def serve(
     events: the event log, by default events.sqlite beside the artifact. language_model: a .gguf file, a directory or
     "smollm2". other: a second artifact, to be compared with. The token that requests must bring is that of the
     environment variable JAXREC_TOKEN. SIGHUP loads the artifact's directory again. Raises UserError for an address
-    beyond this machine without a token, and as `Recommender.load`.
+    beyond this machine without a token, for a log inside the artifact, and as `Recommender.load`.
     """
     token = os.environ.get(TOKEN) or None
     if token is None and not _loopback(host):
@@ -45,7 +45,7 @@ def serve(
             f"--host {host} can be reached from other machines: set a token that requests must bring, {TOKEN}=..."
         )
     sys.setswitchinterval(HAND_OVER)
-    log = EventLog(events or artifact.parent / "events.sqlite")
+    log = EventLog(_log_path(artifact, events))
     service = Service(
         artifact, log, Meters(), batch=BATCHES[-1] if batching else 1, language=_model(language_model), other=other
     )
@@ -98,6 +98,15 @@ def _model(name: str | None) -> Path | None:
     if name is None:
         return None
     return Path(name) if Path(name).exists() else fetch(name)
+
+
+def _log_path(artifact: Path, events: Path | None) -> Path:
+    """Outside of the artifact: what is inside is gone when a new one takes its place."""
+    folder = Path(os.path.abspath(artifact))
+    path = Path(os.path.abspath(events)) if events else folder.parent / "events.sqlite"
+    if path.is_relative_to(folder):
+        raise UserError(f"--events {events} is inside the artifact, which is replaced by newer ones: keep it elsewhere")
+    return path
 
 
 def _loopback(host: str) -> bool:

@@ -184,11 +184,12 @@ class Service:
         return self.assistant
 
     def _events(self, live: Live, user: str | None) -> list[Done]:
-        """What the user did that the artifact does not know: those of its users up to its newest event it does."""
-        if user is None:
+        """What the user did that the artifact does not know: what it has of the user, up to its newest event, it
+        does."""
+        if user is None or not (events := self.log.of(user)):
             return []
-        stored, newest = live.keeps(user), live.recommender.manifest.asked_at
-        return [e for e in self.log.of(user) if not (stored and e.at <= newest and e.kind in WEIGHTS)]
+        stored, newest = live.stored(user), live.recommender.manifest.asked_at
+        return [e for e in events if not (e.at <= newest and e.kind in WEIGHTS and e.item_id in stored)]
 
     async def similar(self, request: Similar) -> dict[str, Any]:
         live = self.live

@@ -265,6 +265,12 @@ def test_open_inference_is_the_exported_function(client, artifact):
     rows = np.array(answer["outputs"][1]["data"]).reshape(2, 20)
     alone = recommender.recommend(history=["i13", "i14"], k=5, explain=False)
     assert [f"i{row}" for row in rows[1, :5]] == [item.item_id for item in alone] and answer["id"] == "7"
+    for at in (slice(0, 2), slice(38, 40)):  # padding wherever it stands
+        padded = np.full((1, 40), -1)
+        padded[0, at] = 13, 14
+        tensor = history | {"shape": [1, 40], "data": padded.tolist()}
+        found = client.post("/v2/models/planted/infer", json={"inputs": [tensor]}).json()["outputs"][1]["data"]
+        assert found == rows[1].tolist()
     for wrong in (
         history | {"data": [1, 2]},
         history | {"data": [[1, 2, 3], [13, 14, 10**6]]},

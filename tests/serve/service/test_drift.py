@@ -1,5 +1,8 @@
 """Drift, against its formula and with events of a known kind."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -29,3 +32,7 @@ def test_events_like_those_of_training_do_not_drift_and_others_do(artifact, tmp_
     other = drift("other", np.full(600, 14))
     assert other.shifted and other.tags > SHIFTED
     assert Drift.of(live, EventLog(tmp_path / "none")).events == 0
+    untold = replace(live.catalog, popularity=np.zeros_like(popularity))
+    live = SimpleNamespace(catalog=untold, recommender=live.recommender, mix=live.mix)
+    unknown = drift("unknown", [1, 2])
+    assert unknown.tags is unknown.popularity is None and not unknown.shifted

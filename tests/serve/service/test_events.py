@@ -5,12 +5,17 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from jaxrec.data.events import Done, disliked, liked, read_log
-from jaxrec.errors import DataError
+from jaxrec.errors import DataError, UserError
 from jaxrec.serve.service.events import EventLog
+from jaxrec.serve.service.live import Live
+from jaxrec.serve.service.meters import Meters
+from jaxrec.serve.service.run import _log_path
+from jaxrec.serve.service.service import Service
 
 WRITER = """
 import sys
@@ -39,6 +44,48 @@ def test_the_latest_word_on_an_item_counts(log):
     log.append([Done("other", "z", "like", None, 9)])
     assert [(e.item_id, e.kind) for e in log.of("u")] == [("a", "not_interested"), ("c", "like")]
     assert log.of("nobody") == []
+
+
+def test_to_look_at_it_again_takes_nothing_back(log):
+    said = [
+        ("a", "rate", 5.0),
+        *[("a", kind, None) for kind in ("view", "like", "buy")],
+        *[("b", kind, None) for kind in ("not_interested", "view")],
+        *[("c", kind, None) for kind in ("not_interested", "like", "click")],
+        *[("d", "rate", value) for value in (5.0, 2.0)],
+        *[("e", kind, None) for kind in ("like", "undo", "view")],
+    ]
+    log.append([Done("u", *told, place) for place, told in enumerate(said)])
+    found = {e.item_id: (e.kind, e.value) for e in log.of("u")}
+    assert found == {
+        "a": ("rate", 5.0),
+        "b": ("not_interested", None),
+        "c": ("like", None),
+        "d": ("rate", 2.0),
+        "e": ("view", None),
+    }
+
+
+def test_a_log_is_read_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path("a#b?c%20d/events.sqlite")
+    log = EventLog(path)
+    log.append([Done("u", "a", "like", None, 1)])
+    log.close()
+    assert read_log(path)[0] == [Done("u", "a", "like", None, 1)] and [p.name for p in tmp_path.iterdir()] == [
+        "a#b?c%20d"
+    ]
+
+
+@pytest.mark.parametrize("inside", [None, "artifact/events.sqlite", "artifact/logs/events.sqlite"])
+def test_the_log_is_kept_outside_of_the_artifact(inside, tmp_path, monkeypatch):
+    (tmp_path / "artifact").mkdir()
+    monkeypatch.chdir(tmp_path / "artifact")
+    if inside is None:
+        assert _log_path(Path(), None) == _log_path(tmp_path / "artifact", None) == tmp_path / "events.sqlite"
+        return
+    with pytest.raises(UserError, match="is inside the artifact"):
+        _log_path(Path(), tmp_path / inside)
 
 
 def test_weights_and_the_decay_of_dislikes():
@@ -74,6 +121,18 @@ def test_a_log_of_before_events_had_context_is_read_and_continued(tmp_path):
     log.close()
     both = [Done("u", "a", "like", None, 1), Done("u", "b", "view", None, 2, {"device": "tv"})]
     assert read_log(path)[0] == both == EventLog(path).of("u")
+
+
+def test_what_is_told_late_of_a_user_is_known(artifact, log):
+    service = Service(artifact, log, Meters())
+    live = Live.load(artifact)
+    newest = live.recommender.manifest.asked_at
+    had = sorted(live.stored("u2"))
+    new = next(item for item in live.catalog.ids.ids.to_pylist() if item not in had)
+    told = [(had[0], newest - 9), (new, newest - 5), (had[1], newest + 5)]
+    log.append([Done("u2", item, "like", None, at) for item, at in told])
+    assert [(e.item_id, e.at) for e in service._events(live, "u2")] == told[1:], "the first is in the artifact"
+    assert live.stored("nobody") == frozenset() == frozenset(service._events(live, "nobody"))
 
 
 def test_what_is_no_log_is_refused(tmp_path):
