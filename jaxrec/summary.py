@@ -128,6 +128,7 @@ def report_of(
             row["name"],
             {name: (c["mean"], c["low"], c["high"]) for name, c in row["metrics"].items() if c["mean"] is not None},
             ours=row["name"] == name,
+            behind=_behind(row["metrics"][metric]),
         )
         for row in table_rows(results)
     )
@@ -163,6 +164,12 @@ def report_of(
         cards=tuple(_card(prepared, recommender, user) for user in users),
         profiles=tuple(_profile(recommender, user) for user in users[:1]),
     )
+
+
+def _behind(cell: Mapping[str, float | None]) -> tuple[float, float, float] | None:
+    """The paired difference of a table's cell as the lead of ours."""
+    found = [cell.get(name) for name in ("difference", "difference_high", "difference_low")]
+    return None if None in found else tuple(-value for value in found)
 
 
 def _points(history: Sequence[Mapping[str, Any]], metric: str) -> tuple[Point, ...]:

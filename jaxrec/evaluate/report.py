@@ -23,11 +23,15 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 @dataclass(frozen=True)
 class Row:
-    """A ranker's figures: metric -> (mean, low and high end of its interval, None where it has none)."""
+    """A ranker's figures: metric -> (mean, low and high end of its interval, None where it has none).
+
+    behind: by how much ours is ahead of it in the first metric on the same users, with the interval of that.
+    """
 
     ranker: str
     metrics: Metrics
     ours: bool = False
+    behind: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,11 +178,12 @@ def verdict(report: Report) -> str:
     text = f"{ours.ranker} reaches {metric_label(metric)} {mean:.3f}{between}."
     if other is None:
         return text
-    best, best_low, best_high = other.metrics[metric]
+    best = other.metrics[metric][0]
     side = "below" if mean < best else "above" if mean > best else "equal to"
     text += f" That is {side} {other.ranker}, the best of the simple methods on the same split, with {best:.3f}"
-    if None not in (low, high, best_low, best_high) and side != "equal to" and low <= best_high and best_low <= high:
-        text += "; the two intervals overlap"
+    if other.behind is not None:
+        lead, low, high = other.behind
+        text += f": {lead:+.3f} on the same users ({low:+.3f} to {high:+.3f})"
     return text + "."
 
 

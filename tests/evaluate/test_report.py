@@ -191,9 +191,10 @@ def test_the_verdict_compares_with_the_best_simple_method():
         "Ours reaches NDCG@10 0.300 (95 % interval 0.280 to 0.320). "
         "That is above EASE, the best of the simple methods on the same split, with 0.250."
     )
-    close = dataclasses.replace(ease, metrics={"ndcg@10": (0.31, 0.29, 0.33)})
+    close = dataclasses.replace(ease, metrics={"ndcg@10": (0.31, 0.29, 0.33)}, behind=(-0.01, -0.024, 0.003))
     assert verdict(Report("", comparison=(ours, close))).endswith(
-        "That is below EASE, the best of the simple methods on the same split, with 0.310; the two intervals overlap."
+        "That is below EASE, the best of the simple methods on the same split, with 0.310: -0.010 on the same users "
+        "(-0.024 to +0.003)."
     )
     assert verdict(Report("", comparison=(ease,))) == "" and verdict(Report("")) == ""
     assert [metric_label(m) for m in ("ndcg@10", "hit_rate@20", "mrr")] == ["NDCG@10", "Hit rate@20", "MRR"]
