@@ -35,11 +35,17 @@ def test_places_for_new_items(tmp_path):
         evaluate(judged, final.dataset, limited(final.holdout, kind), "test", ks=LIST, user_text=final.user_text)
         for judged, kind in ((ranker, known), (ranker, ~known), (oracle, ~known))
     )
-    print(f"\n{'places for new items':>20}{'recall of known':>17}{'of new':>8}{'by an oracle':>14}")
+    print(f"\n{'places for new items':>20}{'recall of known':>19}{'of new':>15}{'by an oracle':>16}")
     for new in (0, *LIST):
-        figures = [figure[f"recall@{new}"] if new else 0.0 for figure in (cold, foreseen)]
-        of_known = warm[f"recall@{10 - new}"] if new < 10 else 0.0
-        print(f"{new:>20}{of_known:>17.3f}{figures[0]:>8.3f}{figures[1]:>14.3f}")
+        places = ((warm, 10 - new), (cold, new), (foreseen, new))
+        print(f"{new:>20}   " + "".join(f"{said(figure, count):>16}" for figure, count in places))
+
+
+def said(result, count):
+    """Recall of so many places with its standard error."""
+    if count == 0:
+        return "0"
+    return f"{result[f'recall@{count}']:.3f} ±{result.standard_errors[f'recall@{count}']:.3f}"
 
 
 def limited(holdout, kind):

@@ -160,5 +160,6 @@ def test_the_first_start_and_the_next(artifact, tmp_path):
     for which in ("first", "next"):
         port = free_port()
         log = ["--events", str(tmp_path / f"{which}.sqlite")]
-        with served([*command, *log, "--port", str(port)], port, XDG_CACHE_HOME=str(tmp_path)) as seconds:
+        kept = {"XDG_CACHE_HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
+        with served([*command, *log, "--port", str(port)], port, **kept) as seconds:
             print(f"the {which} start: ready after {seconds:.0f} s", flush=True)
