@@ -19,7 +19,7 @@ from jaxrec.data.text_vectors import unit_text_vectors
 from jaxrec.data.training import TrainingData
 from jaxrec.embed import embed_texts, progress_bar
 from jaxrec.errors import UserError
-from jaxrec.evaluate.evaluator import Evaluation, Judged, evaluate
+from jaxrec.evaluate.evaluator import Evaluation, Judged, check_lengths, evaluate
 from jaxrec.experiment import Experiment
 from jaxrec.method import Method, Setting, reads_text, settled
 from jaxrec.ranker import Ranker
@@ -115,8 +115,7 @@ def with_text(prepared: Prepared, say: Say = say_once) -> Prepared:
 def check_options(experiment: Experiment) -> None:
     """Raises UserError for list lengths, a mesh, a training plan or an optimizer that cannot be, before any data is
     read."""
-    if not experiment.ks or min(experiment.ks) < 1:
-        raise UserError(f"ks are list lengths from 1 on, not {experiment.ks}")
+    check_lengths(experiment.ks)
     experiment.mesh.make()
     for trained in trained_in(experiment.method):
         trained.check(experiment.mesh)

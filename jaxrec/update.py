@@ -11,9 +11,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec.data.given import Rejoined
 from jaxrec.data.holdout import RandomPerUser, TimeCutoff
 from jaxrec.data.interactions import Histories
+from jaxrec.data.sources.rejoined import Rejoined
 from jaxrec.data.sources.with_events import WithEvents
 from jaxrec.errors import UserError
 from jaxrec.experiment import Experiment

@@ -39,7 +39,6 @@ def cut_ends(rows: int, valid: float, test: float) -> tuple[int, int]:
 
 def counted_ends(rows: int, valid: float, test: float) -> tuple[int, int]:
     """Ends of train and validation by RecBole's rule: int(ratio * n), the rest to train, one to an empty part."""
-    check_shares(valid, test)
     ends = [int(valid * rows + 1e-9), int(test * rows + 1e-9)]
     train = rows - sum(ends)
     for part, ratio in ((1, test), (0, valid)):
@@ -51,6 +50,7 @@ def counted_ends(rows: int, valid: float, test: float) -> tuple[int, int]:
 
 def random_parts(log: Interactions, dataset: Dataset, valid: float, test: float, random) -> np.ndarray:
     """0, 1 or 2 per row."""
+    check_shares(valid, test)
     part = np.zeros(len(log), np.int8)
     order = np.argsort(log.user_rows, kind="stable")
     ends = np.cumsum(np.bincount(log.user_rows, minlength=dataset.num_users))

@@ -11,12 +11,8 @@ from jaxrec.errors import DataError, UserError
 
 WEIGHTS = {"view": 0.25, "click": 0.5, "like": 1.0, "buy": 1.0, "rate": 1.0}  # of an ordinary event's weight
 LOOKS = ("view", "click")
-FAINTER = {
-    "like": LOOKS,
-    "buy": LOOKS,
-    "not_interested": LOOKS,
-    "rate": (*LOOKS, "like", "buy"),
-}  # what does not replace an earlier word
+OUTWEIGHS = {"like": LOOKS, "buy": LOOKS, "not_interested": LOOKS, "rate": (*LOOKS, "like", "buy")}
+"""Of each kind of event the kinds that do not take its place when they come later."""
 HALF_LIFE = 30 * 86_400.0  # seconds, after which a dislike counts half
 TABLES = (
     "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user TEXT NOT NULL, item_id TEXT NOT NULL, "
@@ -68,7 +64,7 @@ def standing(events: Iterable[Done]) -> list[Done]:
     nothing back, and a rating stands until another one or a dislike."""
     found: dict[str, Done] = {}
     for event in events:
-        if event.item_id in found and event.kind in FAINTER.get(found[event.item_id].kind, ()):
+        if event.item_id in found and event.kind in OUTWEIGHS.get(found[event.item_id].kind, ()):
             continue
         found.pop(event.item_id, None)
         if event.kind != "undo":

@@ -13,7 +13,7 @@ from jaxrec.data.ids import NO_ROW
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.leaks import check_disjoint
 from jaxrec.data.sources.tabular import read_table, with_ids
-from jaxrec.data.tables import Tables, rename_columns, require_columns
+from jaxrec.data.tables import rename_columns, require_columns
 from jaxrec.data.timestamps import show
 from jaxrec.errors import DataError, UserError
 
@@ -95,23 +95,3 @@ class Given:
         times = log["timestamp"].to_numpy() if "timestamp" in log.column_names else empty
         context = dataset.contexts.codes(log)
         return Interactions(users, items, times, log["weight"].to_numpy(), context).take(known)
-
-
-@dataclass(frozen=True)
-class Rejoined:
-    """A source of ready splits with the rows of all parts in its log. rule: with the source's own reading options."""
-
-    source: Any = None
-    rule: Given = Given()
-
-    def load(self) -> Tables:
-        """Raises as the source does, and DataError where a file's columns are of other types than the log's."""
-        tables = self.source.load()
-        paths = (self.rule.valid, self.rule.test)
-        try:
-            log = pa.concat_tables(
-                [tables.interactions, *map(self.rule.table, paths)], promote_options="permissive"
-            ).select(tables.interactions.column_names)
-        except pa.ArrowException as error:
-            raise DataError(f"{' and '.join(paths)} do not fit the log: {error}") from error
-        return replace(tables, interactions=log, origin=", ".join((tables.origin, *paths)))

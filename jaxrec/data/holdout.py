@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from jaxrec.data.cuts import (
+    check_shares,
     counted_ends,
     cut_ends,
     drawn,
@@ -134,6 +135,7 @@ class TimePerUser:
     def __call__(self, dataset: Dataset) -> Holdout:
         log = timed(dataset, "TimePerUser")
         lengths = np.bincount(log.user_rows, minlength=dataset.num_users)
+        check_shares(self.valid_fraction, self.test_fraction)
         cuts = np.array([counted_ends(n, self.valid_fraction, self.test_fraction) for n in lengths], np.int64)
         place = place_in_user(log)
         part = (place >= cuts[log.user_rows, 0]).astype(np.int8) + (place >= cuts[log.user_rows, 1])

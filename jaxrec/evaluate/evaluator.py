@@ -11,7 +11,7 @@ from jaxrec.data.features import Tags
 from jaxrec.data.holdout import Holdout, Part
 from jaxrec.data.interactions import Histories, Interactions, distinct_pairs
 from jaxrec.data.queries import asking_context, asking_times
-from jaxrec.errors import DataError, DivergedError
+from jaxrec.errors import DataError, DivergedError, UserError
 from jaxrec.evaluate import metrics
 from jaxrec.evaluate.compare import Interval, bootstrap, cell, finite
 from jaxrec.evaluate.ranking import rank_users
@@ -247,6 +247,12 @@ def evaluate(
         users = int(np.isnan(ranking.scores).any(1).sum())
         raise DivergedError(f"{name or 'the ranker'} gave scores that are not numbers, for {users} users")
     return _judge(ranking, judged, ks, name, segments, item_vectors)
+
+
+def check_lengths(ks: tuple[int, ...]) -> None:
+    """Raises UserError for lengths that no list has."""
+    if not ks or min(ks) < 1:
+        raise UserError(f"ks are list lengths from 1 on, not {ks}")
 
 
 def measured(ks: tuple[int, ...]) -> tuple[str, ...]:

@@ -42,14 +42,12 @@ def claim(study: Study, folder: Path) -> None:
 
 def _known(folder: Path) -> dict[str, dict]:
     """The methods as given, as JSON, of all studies that the folder was claimed for."""
-    for name in (METHODS, STUDY):  # a folder of before there was such a file knows its last study
-        if (folder / name).is_file():
-            saved = json.loads((folder / name).read_text(encoding="utf-8"))
-            if name == METHODS:
-                return saved
-            methods = keyed(from_json(json.dumps(saved["methods"])))
-            return {key: json.loads(to_json(method)) for key, method in methods.items()}
-    return {}
+    if (folder / METHODS).is_file():
+        return json.loads((folder / METHODS).read_text(encoding="utf-8"))
+    if not (folder / STUDY).is_file():
+        return {}
+    last = from_json((folder / STUDY).read_text(encoding="utf-8"))  # of before there was a file of methods
+    return {key: json.loads(to_json(method)) for key, method in keyed(last.methods).items()}
 
 
 def _begun(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from jaxrec.data.cleaning import Cleaning
 from jaxrec.data.holdout import HoldoutRule, TimeCutoff
 from jaxrec.data.sources.movielens import MovieLens
 from jaxrec.errors import UserError, closest
-from jaxrec.evaluate.evaluator import measured
+from jaxrec.evaluate.evaluator import check_lengths, measured
 from jaxrec.method import Method
 from jaxrec.text_encoder import BagOfWords, TextEncoder
 
@@ -50,8 +50,7 @@ class Study:
             if getattr(self, name) < 1:
                 raise UserError(f"{self.name}: {name} must be 1 or more, not {getattr(self, name)}")
         self.metric_k()
-        if not self.ks or min(self.ks) < 1:
-            raise UserError(f"{self.name}: ks are list lengths from 1 on, not {self.ks}")
+        check_lengths(self.ks)
         if self.draws > 1 and "seed" not in config_fields(self.holdout):
             kind = type(self.holdout).__name__
             raise UserError(f"{self.name}: draws={self.draws}, but {kind} draws nothing at random: it has no seed")

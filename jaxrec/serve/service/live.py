@@ -15,7 +15,7 @@ import pyarrow as pa
 from jaxrec.data.queries import QueryArrays
 from jaxrec.data.tokens import BUCKETS
 from jaxrec.errors import UserError
-from jaxrec.serve.asking import Asked
+from jaxrec.serve.asking import Asked, of_user
 from jaxrec.serve.loaded import width_of
 from jaxrec.serve.recommender import Recommender
 from jaxrec.serve.rerank import unit
@@ -172,12 +172,11 @@ class Live:
 
     def stored(self, user: str) -> frozenset[str]:
         """Ids of the items in the history that the artifact has of the user; none where it has no such user."""
-        users = self.recommender.loaded.users
-        row = -1 if users is None else int(users.ids.find([user])[0])
-        if row < 0:
+        if not self.keeps(user):
             return frozenset()
-        rows = users.histories.item_rows[users.histories.offsets[row] : users.histories.offsets[row + 1]]
-        return frozenset(self.catalog.ids.take(rows).tolist())
+        users = self.recommender.loaded.users
+        history = of_user(users.histories, int(users.ids.find([user])[0]))
+        return frozenset(self.catalog.ids.take(history.item_rows).tolist())
 
     def encode(self, text: str) -> np.ndarray:
         """A unit vector, float32 [dim]. Raises UserError without a text encoder."""
