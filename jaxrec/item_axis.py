@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 PyTree = Any
 BY_HISTORY = "by_history"
+"""The leaf of rankers whose scores are linear in what is stored of items: a product of the history with it."""
 
 
 def item_axis(name: str) -> int:
@@ -30,6 +32,16 @@ def map_items(function: Callable[..., Any], items: PyTree) -> PyTree:
 def take_items(items: PyTree, rows: Any) -> PyTree:
     """`Arrays.items` of the items `rows`, an array or a slice."""
     return map_items(lambda axis, leaf: leaf[:, rows] if axis else leaf[rows], items)
+
+
+def item_axis_product(items: PyTree, columns: jax.Array) -> PyTree:
+    """Weighted sums of items: of each leaf of `Arrays.items` one sum for each column of float32 [items, any]."""
+
+    def summed(axis: int, leaf: jax.Array) -> jax.Array:
+        sums = jnp.tensordot(leaf, columns, (axis, 0), precision="highest")
+        return jnp.moveaxis(sums, -1, axis)
+
+    return map_items(summed, items)
 
 
 def items_per_leaf(items: PyTree) -> PyTree:

@@ -1,5 +1,6 @@
 """Implicit alternating least squares: factors of users and items, each solved with the other held fixed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -12,7 +13,7 @@ from jax.scipy.sparse.linalg import cg
 from jaxrec.classic.interaction_matrix import ASKING, RECENCY, history_length_of, inert_recency
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
-from jaxrec.history_matrix import longest, recency
+from jaxrec.history_matrix import history_matrix, longest, recency
 from jaxrec.method import HERE, Between, Ranges, Setting, at_least
 from jaxrec.ranker import Arrays, PyTree, Query, products
 
@@ -21,6 +22,10 @@ CELLS = 2**19  # of the vectors gathered at a time: 2 MB, which a cache holds
 INITIAL = 0.1  # standard deviation of a factor's length when it begins
 NEAR = 1e-4  # of the right side, what a row's solution may leave over while the other side still moves
 EXACT = 1e-6  # when asked
+MANY = 8  # askers, from which on a product with all vectors reads each of them once for all
+DENSE = 24  # vectors that are multiplied in the time that one is gathered
+
+dot = partial(jnp.matmul, precision="highest")
 
 
 class Penalty(NamedTuple):
@@ -196,7 +201,8 @@ def _solve_all(
                 return lists.events[jnp.where(inside, start + at, 0)], inside.astype(jnp.float32)
 
             diagonal = gram + penalty.of(length.astype(jnp.float32))
-            return _solve(events, steps, vectors, diagonal, jnp.where(length > 0, old, 0.0), tolerance)
+            sums = _gathered(events, steps, vectors)
+            return _solve(sums, diagonal, jnp.where(length > 0, old, 0.0), tolerance)
 
         return jax.vmap(one)(starts, lengths, old.at[order].get(mode="clip"))
 
@@ -210,26 +216,43 @@ def _fold_in(arrays: Arrays, history: jax.Array, tau: float | None, base: float)
     """The vectors of askers, float32 [batch, dim], solved for from their histories.
 
     Gathered rather than sliced: a slice must be known to fit, which in an exported function of any length it is not."""
-    weights = _history_weights(history, arrays.items["vector"].shape[0], tau, base)
-    penalty, steps = Penalty(**arrays.shared["penalty"]), (longest(history) + WIDTH - 1) // WIDTH
+    vectors = arrays.items["vector"]
+    items, length = vectors.shape[0], longest(history)
+    weights = _history_weights(history, items, tau, base)
+    penalty, steps = Penalty(**arrays.shared["penalty"]), (length + WIDTH - 1) // WIDTH
 
-    def one(rows: jax.Array, weights: jax.Array) -> jax.Array:
+    def solved(sums: Sums, weights: jax.Array) -> jax.Array:
+        diagonal = arrays.shared["gram"] + penalty.of(weights.sum())
+        return _solve(sums, diagonal, jnp.zeros_like(diagonal), EXACT)
+
+    def from_events(rows: jax.Array, weights: jax.Array) -> jax.Array:
         def events(step: jax.Array) -> tuple[jax.Array, jax.Array]:
             at = step * WIDTH + jnp.arange(WIDTH)
             return tuple(x.at[at].get(mode="fill", fill_value=0) for x in (rows, weights))
 
-        diagonal = arrays.shared["gram"] + penalty.of(weights.sum())
-        return _solve(events, steps, arrays.items["vector"], diagonal, jnp.zeros_like(diagonal), EXACT)
+        return solved(_gathered(events, steps, vectors), weights)
 
-    return jax.vmap(one)(jnp.maximum(history, 0), weights)
+    def from_all(row: jax.Array) -> jax.Array:
+        return solved(_multiplied(row, vectors), row)
+
+    askers = jnp.asarray(history.shape[0], jnp.int32)
+    return jax.lax.cond(
+        (askers >= MANY) & (length * DENSE >= items),
+        lambda: jax.vmap(from_all)(history_matrix(history, items, weights)),
+        lambda: jax.vmap(from_events)(jnp.maximum(history, 0), weights),
+    )
 
 
-def _solve(events, steps, vectors: jax.Array, diagonal: jax.Array, old: jax.Array, tolerance: jax.Array) -> jax.Array:
-    """(sum w v v^T + diagonal) x = sum w v of one row: float32 [dim], by conjugate gradients from `old`, which read the
-    events some few times, where the matrix of the left side would take [dim, dim] of each row.
+class Sums(NamedTuple):
+    """What the events of one row add up to, w and v the weight and the vector of each: through(x) = sum w v (v.x), and
+    right = sum w v, float32 [dim]."""
 
-    events(step) -> (rows int32 [WIDTH], weights float32 [WIDTH]).
-    """
+    through: Callable[[jax.Array], jax.Array]
+    right: jax.Array
+
+
+def _gathered(events, steps: jax.Array, vectors: jax.Array) -> Sums:
+    """Of events(step) -> (rows int32 [WIDTH], weights float32 [WIDTH]): reads the vectors of the events alone."""
 
     def over_events(add, start: jax.Array) -> jax.Array:
         def step(number: jax.Array, so_far: jax.Array) -> jax.Array:
@@ -238,12 +261,24 @@ def _solve(events, steps, vectors: jax.Array, diagonal: jax.Array, old: jax.Arra
 
         return jax.lax.fori_loop(0, steps, step, start)
 
-    def left(x: jax.Array) -> jax.Array:
-        return over_events(lambda some, weights: dot(weights * dot(some, x), some), diagonal * x)
+    nothing = jnp.zeros_like(vectors[0])
+    right = over_events(lambda some, weights: dot(weights, some), nothing)
+    return Sums(lambda x: over_events(lambda some, weights: dot(weights * dot(some, x), some), nothing), right)
 
-    dot = partial(jnp.matmul, precision="highest")
-    right = over_events(lambda some, weights: dot(weights, some), jnp.zeros_like(old))
-    return cg(left, right, old, tol=tolerance, maxiter=2 * len(old), M=lambda x: x / diagonal)[0]
+
+def _multiplied(weights: jax.Array, vectors: jax.Array) -> Sums:
+    """Of weights float32 [items], 0 where there is no event: reads all vectors, of many rows in one product."""
+    return Sums(lambda x: dot(weights * dot(vectors, x), vectors), dot(weights, vectors))
+
+
+def _solve(sums: Sums, diagonal: jax.Array, old: jax.Array, tolerance: float | jax.Array) -> jax.Array:
+    """(sum w v v^T + diagonal) x = sum w v of one row: float32 [dim], by conjugate gradients from `old`, which ask for
+    `through` some few times, where the matrix of the left side would take [dim, dim] of each row."""
+
+    def left(x: jax.Array) -> jax.Array:
+        return sums.through(x) + diagonal * x
+
+    return cg(left, sums.right, old, tol=tolerance, maxiter=2 * len(old), M=lambda x: x / diagonal)[0]
 
 
 def _history_weights(history: jax.Array, items: int, tau: float | None, base: float) -> jax.Array:

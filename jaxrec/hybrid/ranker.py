@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxrec.history_matrix import Held
 from jaxrec.hybrid.signals import LOGGED, NAMES, NEW, latest, new_item_signals, standing
+from jaxrec.hybrid.spread import moments, probe_items
 from jaxrec.item_axis import map_items, shape_of_items, take_items
 from jaxrec.ranker import BEHAVIOUR, CONTENT, POPULARITY, Arrays, PyTree, Query, Ranker, Share, is_linear
 
@@ -42,8 +43,8 @@ class Asker(NamedTuple):
 
 @dataclass(frozen=True)
 class HybridRanker:
-    """shared: {"parts": of each store, "weights": Weights, "probe": the items of the stores that scores are
-    standardised over, "blank": one row of zeros like the items of each store}. items: {"parts": of each store,
+    """shared: {"parts": of each store, "weights": Weights, "probe": of each store the `probe_items` that
+    scores are standardised by, "blank": one row of zeros like the items of each store}. items: {"parts": of each store,
     "signals": float32 [items, signals]}.
 
     parts: the rankers without their arrays; stores: which store each one's arrays are, since parts may share them.
@@ -100,9 +101,10 @@ class HybridRanker:
 
     def spread(self, shared: PyTree, asked: tuple[PyTree, ...]) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation of each part's scores over the probe, float32 [batch, parts]."""
-        scores = self.part_scores(shared, shared["probe"], asked)
-        mean, std = (jnp.stack([f(part, axis=1) for part in scores], axis=1) for f in (jnp.mean, jnp.std))
-        return mean, std + 1e-6
+        probe = shared["probe"]
+        of_parts = zip(self.stores, self.part_scores(shared, probe, asked), strict=True)
+        mean, std = zip(*(moments(probe[store], scores) for store, scores in of_parts), strict=True)
+        return jnp.stack(mean, axis=1), jnp.stack(std, axis=1) + 1e-6
 
     def user(self, arrays: Arrays, query: Query) -> Asker:
         asked, weights, about = self.asked(arrays, query), arrays.shared["weights"], standing(query)
@@ -209,7 +211,7 @@ def join(rankers: tuple[Ranker, ...], signals: jax.Array, probe: jax.Array, weig
     shared: dict[str, Any] = {
         "parts": tuple(arrays.shared for arrays in stored.values()),
         "weights": weights,
-        "probe": take_items(items, probe),
+        "probe": tuple(probe_items(of_store, probe) for of_store in items),
         "blank": jax.tree.map(jnp.zeros_like, take_items(items, slice(1))),
     }
     arrays = Arrays(shared, {"parts": items, "signals": jnp.asarray(signals)})

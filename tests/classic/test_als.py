@@ -52,12 +52,13 @@ def test_at_the_end_items_solve_theirs_too():
     assert not items[-1].any() and np.linalg.norm(items[0]) > 0.1
 
 
-@pytest.mark.parametrize("width", [als.WIDTH, 3])
-def test_a_user_is_solved_from_the_history_when_asked(width, monkeypatch):
+@pytest.mark.parametrize(("width", "many"), [(als.WIDTH, USERS + 1), (3, USERS + 1), (als.WIDTH, USERS)])
+def test_a_user_is_solved_from_the_history_when_asked(width, many, monkeypatch):
     ranker = SMALL.fit(TrainingData(DATA, LOG))
     users, items = factors(SMALL)
     assert Histories.of(LOG, USERS).lengths.max() > 2 * 3  # more than two blocks of the narrower
     monkeypatch.setattr(als, "WIDTH", width)
+    monkeypatch.setattr(als, "MANY", many)  # as many as these read all vectors, fewer those of the events
     als._fold_in.clear_cache()
     np.testing.assert_allclose(scores_of(ranker), users @ items.T, atol=1e-5)
     als._fold_in.clear_cache()
