@@ -9,15 +9,18 @@ import jax.numpy as jnp
 PyTree = Any
 BY_HISTORY = "by_history"
 """The leaf of rankers whose scores are linear in what is stored of items: a product of the history with it."""
+BY_USER = "by_user"
+"""A leaf whose rows are users of the training data, read like those of `BY_HISTORY`."""
 
 
 def item_axis(name: str) -> int:
     """Along which axis of a leaf of `Arrays.items` the items are, by the leaf's name (a path joined by "/").
 
     The first; but the second of a leaf that is called `BY_HISTORY`, [known items, items]: its row j is what having item
-    j adds to every item, so that a history of few items reads few rows, each of them in one piece.
+    j adds to every item, so that a history of few items reads few rows, each of them in one piece. Likewise `BY_USER`,
+    [users, items].
     """
-    return 1 if name.rsplit("/", 1)[-1] == BY_HISTORY else 0
+    return 1 if name.rsplit("/", 1)[-1] in (BY_HISTORY, BY_USER) else 0
 
 
 def map_items(function: Callable[..., Any], items: PyTree) -> PyTree:

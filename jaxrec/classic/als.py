@@ -22,7 +22,7 @@ CELLS = 2**19  # of the vectors gathered at a time: 2 MB, which a cache holds
 INITIAL = 0.1  # standard deviation of a factor's length when it begins
 NEAR = 1e-4  # of the right side, what a row's solution may leave over while the other side still moves
 EXACT = 1e-6  # when asked
-MANY = 8  # askers, from which on a product with all vectors reads each of them once for all
+MANY = 64  # askers, from which on a product with all vectors reads each of them once for all
 DENSE = 24  # vectors that are multiplied in the time that one is gathered
 
 dot = partial(jnp.matmul, precision="highest")

@@ -1,7 +1,7 @@
 """What users like the asker have: the mirror image of item neighbours."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,25 @@ from jaxrec.classic.linear import check_size
 from jaxrec.data.interactions import distinct_pairs
 from jaxrec.data.training import TrainingData
 from jaxrec.history_matrix import weighted_history
+from jaxrec.item_axis import BY_USER
 from jaxrec.method import HERE, Between, Ranges, Setting, at_least
-from jaxrec.ranker import Arrays, PyTree, Query
+from jaxrec.ranker import Arrays, PyTree, Query, products
+
+FEW = 1 / 24  # of the users: neighbours, up to which the row of each is read by itself
+
+
+class Neighbours(NamedTuple):
+    """The k users most like each asker: similar, float32 [batch, k]; rows, int32 [batch, k]."""
+
+    similar: jax.Array
+    rows: jax.Array
 
 
 @dataclass(frozen=True)
 class UserNeighbourRanker:
     """shared: {"item_weights": float32 [known items], "user_factors": float32 [users], "power": float32 [], "shrink":
-    float32 []}. items: {"users": float32 [items, users], 1 where the user has the item}: bytes would have to be widened
-    for both products of each answer, which takes as long as they do."""
+    float32 []}. items: {BY_USER: float32 [users, items], 1 where the user has the item}: bytes would have to be widened
+    for the product that finds who is near, which takes as long as it does."""
 
     arrays: Arrays
     history_length: int
@@ -28,20 +38,26 @@ class UserNeighbourRanker:
     tau: float | None = None
     base: float = 1.0
 
-    def user(self, arrays: Arrays, query: Query) -> PyTree:
-        """How like the asker each of the k nearest users is, zero for the others: float32 [batch, users]."""
-        shared, having = arrays.shared, arrays.items["users"]
+    def user(self, arrays: Arrays, query: Query) -> Neighbours:
+        shared, having = arrays.shared, arrays.items[BY_USER]
         weights = shared["item_weights"]
         held = weighted_history(query.history, weights.shape[0], self.tau, self.base) * weights[None, :]
-        both = jnp.matmul(held, having[: weights.shape[0]], precision="highest")
+        both = products(held, having[:, : weights.shape[0]])
         own = jnp.maximum(held.sum(axis=1, keepdims=True), 1e-9) ** shared["power"]
-        similar = both / (own * shared["user_factors"][None, :] + shared["shrink"])
-        found, users = jax.lax.top_k(similar, self.k)
-        batch = jnp.arange(similar.shape[0])[:, None]
-        return jnp.zeros_like(similar).at[batch, users].set(found)
+        return Neighbours(*jax.lax.top_k(both / (own * shared["user_factors"][None, :] + shared["shrink"]), self.k))
 
-    def score(self, shared: PyTree, items: PyTree, user: PyTree) -> jax.Array:
-        return jnp.matmul(user, items["users"].T, precision="highest")
+    def score(self, shared: PyTree, items: PyTree, user: Neighbours) -> jax.Array:
+        having, (similar, rows) = items[BY_USER], user
+        batch, users = similar.shape[0], having.shape[0]
+        if self.k > FEW * users:
+            matrix = jnp.zeros((batch, users), jnp.float32).at[jnp.arange(batch)[:, None], rows].set(similar)
+            return jnp.matmul(matrix, having, precision="highest")
+
+        def add(place: jax.Array, total: jax.Array) -> jax.Array:
+            row = having.at[rows[:, place]].get(mode="promise_in_bounds")
+            return total + similar[:, place, None] * row
+
+        return jax.lax.fori_loop(0, self.k, add, jnp.zeros((batch, having.shape[1]), jnp.float32), unroll=8)
 
 
 @dataclass(frozen=True)
@@ -100,12 +116,12 @@ class UserNeighbours:
             factors = (self.k1 * (1 - self.b + self.b * lengths / max(lengths.mean(), 1e-9)) + 1) / (self.k1 + 1)
         else:
             factors = np.sqrt(np.maximum(np.bincount(user_rows, weights[item_rows], minlength=users), 1e-9))
-        matrix = np.zeros((items, users), np.float32)
-        matrix[item_rows, user_rows] = 1
+        matrix = np.zeros((users, items), np.float32)
+        matrix[user_rows, item_rows] = 1
         plain = self.similarity == "bm25"
         shared = {"item_weights": weights, "user_factors": factors}
         shared |= {"power": 0.0 if plain else 0.5, "shrink": 0.0 if plain else self.shrink}
-        arrays = Arrays({name: jnp.asarray(x, jnp.float32) for name, x in shared.items()}, {"users": matrix})
+        arrays = Arrays({name: jnp.asarray(x, jnp.float32) for name, x in shared.items()}, {BY_USER: matrix})
         arrays = arrays._replace(items=jax.tree.map(jnp.asarray, arrays.items))
         length = history_length_of(self, data.train)
         return UserNeighbourRanker(arrays, length, min(self.k, users), self.tau, self.base)

@@ -55,7 +55,9 @@ def test_tfidf_and_bm25_of_items(kept):
         np.testing.assert_allclose(scores_of(ranker), X @ nearest_only(similar, 6).T, atol=1e-4)
 
 
-def test_user_neighbours_are_the_formula():
+@pytest.mark.parametrize("few", [0, 1], ids=["in one product", "a row at a time"])
+def test_user_neighbours_are_the_formula(monkeypatch, few):
+    monkeypatch.setattr("jaxrec.classic.user_neighbours.FEW", few)
     rare = np.log(USERS / (1 + HAVING))
     by_bm25 = (X * rare**2) @ (X * bm25(LENGTHS, 10.0, 0.7)[:, None]).T
     similars = {"cosine": cosine(X, 2.0), "tfidf": cosine(X * rare, 2.0), "bm25": by_bm25}
