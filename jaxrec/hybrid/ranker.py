@@ -43,9 +43,9 @@ class Asker(NamedTuple):
 
 @dataclass(frozen=True)
 class HybridRanker:
-    """shared: {"parts": of each store, "weights": Weights, "probe": of each store the `probe_items` that
-    scores are standardised by, "blank": one row of zeros like the items of each store}. items: {"parts": of each store,
-    "signals": float32 [items, signals]}.
+    """shared: {"parts": of each store, "weights": Weights, "probe": of each store the `probe_items` that scores are
+    standardised by, "blank": one row of zeros like the items of each store}. items: {"parts": of each store, "signals":
+    float32 [items, signals]}.
 
     parts: the rankers without their arrays; stores: which store each one's arrays are, since parts may share them.
     summed: of each store whether its askers are weighed and summed before it is asked: once, however many its parts.
