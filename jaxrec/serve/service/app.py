@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
 import jaxrec
-from jaxrec.errors import JaxrecError
+from jaxrec.errors import JaxrecError, closest
 from jaxrec.serve.service import inference
 from jaxrec.serve.service.guard import Guard
 from jaxrec.serve.service.service import Service
@@ -232,9 +232,7 @@ def _errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or part in FIELDS)
-        return _fault(422, f"{where}: {first['msg']}"[:300] if where else first["msg"][:300])
+        return _fault(422, _said(error.errors()[0])[:300])
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
@@ -252,6 +250,17 @@ def _errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(TimeoutError)
     async def late(_: Request, error: TimeoutError) -> JSONResponse:
         return _fault(504, "not answered by the deadline; allow more by deadline_ms")
+
+
+def _said(error: dict[str, Any]) -> str:
+    """Where a body is wrong and how, without the sender's own words: for a name that is unknown the nearest known."""
+    where = ".".join(str(part) for part in error["loc"] if isinstance(part, int) or part in FIELDS)
+    how = error["msg"]
+    if error["type"] == "extra_forbidden":
+        meant = closest(str(error["loc"][-1]), FIELDS)
+        mend = f"did you mean {meant!r}?" if meant else "GET /openapi.json lists the names that there are"
+        how = f"a name that is not known; {mend}"
+    return f"{where}: {how}" if where else how
 
 
 def _fault(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
