@@ -12,6 +12,7 @@ from jaxrec.classic.content_profile import ContentProfile
 from jaxrec.classic.content_ridge import ContentRidge
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.next_visit import NextVisit
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
@@ -34,6 +35,7 @@ METHODS = (
     EASE,
     Slim(),
     Slist(),
+    NextVisit(),
     ImplicitAls(dim=128, l2=0.01, iterations=16),
     BprFactors(),
     ContentProfile(),

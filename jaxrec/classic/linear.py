@@ -72,6 +72,14 @@ def without_diagonal(free: jax.Array, solver: jax.Array) -> jax.Array:
     return free - solver * (jnp.diag(free) / jnp.diag(solver))[None, :]
 
 
+@jax.jit
+def diagonal_free(gram: jax.Array, moments: jax.Array, l2: jax.Array) -> jax.Array:
+    """The least squares B with diag(B) = 0 of normal matrix gram + l2 I and right side moments."""
+    solver = inverse(gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype))
+    free = jnp.matmul(solver, moments, precision="highest")
+    return jnp.where(jnp.eye(gram.shape[0], dtype=bool), 0.0, without_diagonal(free, solver))
+
+
 def inverse(matrix: jax.Array) -> jax.Array:
     """Of a symmetric positive definite matrix, by Cholesky."""
     factor = jax.scipy.linalg.cho_factor(matrix, lower=True)

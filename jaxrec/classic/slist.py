@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.classic.interaction_matrix import (
@@ -15,7 +14,7 @@ from jaxrec.classic.interaction_matrix import (
     history_length_of,
     inert_recency,
 )
-from jaxrec.classic.linear import LinearRanker, check_size, inverse, without_diagonal
+from jaxrec.classic.linear import LinearRanker, check_size, diagonal_free
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.training import TrainingData
 from jaxrec.errors import UserError
@@ -67,16 +66,9 @@ class Slist:
                 f"not l2={self.l2:g}, whole={self.whole:g} and window={self.window}"
             )
         both = self.whole * all_cooccurrence(data)
-        weights = _solve(*_moments(data.train, both, self.window), self.l2)
+        weights = diagonal_free(*_moments(data.train, both, self.window), self.l2)
         length = history_length_of(self, data.train)
         return LinearRanker(Arrays({}, {BY_HISTORY: weights}), length, self.tau, self.base)
-
-
-@jax.jit
-def _solve(gram: jax.Array, moments: jax.Array, l2: jax.Array) -> jax.Array:
-    solver = inverse(gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype))
-    free = jnp.matmul(solver, moments, precision="highest")
-    return jnp.where(jnp.eye(gram.shape[0], dtype=bool), 0.0, without_diagonal(free, solver))
 
 
 def _moments(train: Interactions, both: jax.Array, window: int) -> tuple[jax.Array, jax.Array]:

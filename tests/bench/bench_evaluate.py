@@ -15,6 +15,7 @@ from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.content_ridge import ContentRidge
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.next_visit import NextVisit
 from jaxrec.classic.popularity import Popular
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
@@ -36,6 +37,7 @@ METHODS = (
     Ease(),
     Slim(),
     Slist(),
+    NextVisit(),
     ImplicitAls(),
     ContentNeighbours(),
     ContentRidge(),

@@ -7,6 +7,7 @@ from test_classic import DATA, ITEMS, LOG, USERS, X, nearest_only, scores_of
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.interaction_matrix import cooccurrence
 from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.next_visit import NextVisit
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
 from jaxrec.classic.slist import Slist
@@ -122,7 +123,15 @@ def test_recency_weighs_the_history_and_nothing_else(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [RandomWalk(k=30), Slim(), Slist(), ItemNeighbours(k=30, similarity="bm25"), UserNeighbours(k=60)]
+    "kind",
+    [
+        RandomWalk(k=30),
+        Slim(),
+        Slist(),
+        NextVisit(l2=1.0),
+        ItemNeighbours(k=30, similarity="bm25"),
+        UserNeighbours(k=60),
+    ],
 )
 def test_permuted_items_give_permuted_scores(kind):
     order = np.random.default_rng(9).permutation(ITEMS)

@@ -12,6 +12,7 @@ from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.content_ridge import ContentRidge
 from jaxrec.classic.ease import Ease
 from jaxrec.classic.neighbours import ItemNeighbours
+from jaxrec.classic.next_visit import NextVisit
 from jaxrec.classic.popularity import Popular, RecentPopular
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
@@ -48,6 +49,7 @@ RANKERS = [
     RandomWalk(k=5),
     Slim(l1=0.1, l2=1.0),
     Slist(l2=10.0),
+    NextVisit(l2=10.0),
     UserNeighbours(k=5),
     ImplicitAls(dim=4),
     ImplicitAls(dim=4, tau=5.0),
