@@ -13,6 +13,7 @@ from jaxrec.classic.content import ContentNeighbours
 from jaxrec.classic.content_ridge import ContentRidge
 from jaxrec.classic.context import ContextLift
 from jaxrec.classic.ease import Ease
+from jaxrec.classic.next_visit import NextVisit
 from jaxrec.classic.random_walk import RandomWalk
 from jaxrec.classic.slim import Slim
 from jaxrec.classic.slist import Slist
@@ -42,6 +43,7 @@ PARTS = (
     Slist(tau=2.0, base=0.02),
     Slist(),
     Slist(whole=1.0, tau=8.0),
+    NextVisit(),
     ImplicitAls(),
     ImplicitAls(alpha0=0.3, l2=0.01),
     ImplicitAls(alpha0=1.0),  # near to popularity, for askers whose taste has changed
