@@ -74,7 +74,8 @@ def without_diagonal(free: jax.Array, solver: jax.Array) -> jax.Array:
 
 @jax.jit
 def diagonal_free(gram: jax.Array, moments: jax.Array, l2: jax.Array) -> jax.Array:
-    """The least squares B with diag(B) = 0 of normal matrix gram + l2 I and right side moments."""
+    """The least squares B with diag(B) = 0 of normal matrix gram + l2 I and right side moments; all float32
+    [items, items]."""
     solver = inverse(gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype))
     free = jnp.matmul(solver, moments, precision="highest")
     return jnp.where(jnp.eye(gram.shape[0], dtype=bool), 0.0, without_diagonal(free, solver))

@@ -91,6 +91,7 @@ def test_of_too_many_visits_some_are_drawn():
     everything = weights_of(NextVisit(l2=1.0, whole=0.0, gap=DAYS))
     some = NextVisit(l2=1.0, whole=0.0, gap=DAYS, visits=100)
     assert np.abs(weights_of(some) - everything).max() > 0.01
+    assert np.abs(weights_of(some)).max() > 0.01
     np.testing.assert_array_equal(weights_of(some), weights_of(some))
 
 
